@@ -1,0 +1,270 @@
+"""IngestionWorker: the pipeline as a Python object, for programs that embed it and for the command line."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+
+import apache_beam as beam
+from apache_beam.metrics.metric import MetricsFilter
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from beam_pipeline.pipeline import build_pipeline
+from beam_pipeline.schema import SchemaOptions, check_schema_status, run_migrations
+from transforms import interrupt, metrics, report
+from transforms.clickhouse import ClickHouse, ClickHouseError
+from transforms.config import IngestConfig
+from transforms.load_log import FILES_TABLE, LOADS_TABLE
+from transforms.match_files import Page, next_page
+from transforms.report import Failure
+from transforms.storage import open_storage
+
+LOCAL_RUNNERS = ("DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
+
+
+class SchemaOutOfDate(Exception):
+    """The database lacks what exactly-once loading rests on; the message says what, and what to run."""
+
+
+@dataclass(frozen=True)
+class ProcessingResult:
+    """What one `process_once` did. Counts are of this run only; `errors` name what is left for a later run, and why."""
+
+    files_processed: int = 0
+    events_ingested: int = 0
+    events_by_type: dict[str, int] = field(default_factory=dict)
+    rejected: int = 0
+    expired: int = 0
+    """Events older than their table's TTL: ClickHouse will delete them."""
+    loads: int = 0
+    adopted: int = 0
+    """Loads of earlier runs that were finished by this one."""
+    skipped: int = 0
+    """Files left alone because another live run has them."""
+    bytes_read: int = 0
+    errors: list[Failure] = field(default_factory=list)
+    interrupted: bool = False
+    duration_ms: int = 0
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """What a worker has done since it was made."""
+
+    is_running: bool
+    is_processing: bool
+    started_at: datetime | None
+    last_processed_at: datetime | None
+    total_files_processed: int
+    total_events_ingested: int
+    total_events_by_type: dict[str, int]
+    current_errors: list[Failure]
+
+
+class IngestionWorker:
+    """Loads pending files into ClickHouse.
+
+    Args:
+        config: what to load, and where to.
+        runner_options: Beam pipeline options as a list of flags, such as `["--runner=FlinkRunner", …]`; the default, and
+            `DirectRunner`, run in this process.
+        schema: how `init` creates what is missing in the database.
+        max_files: files taken up by one pipeline; more are taken up by further ones, until none is left.
+        on_page: called with each `Page` of files before it is taken up.
+
+    Usage::
+
+        worker = IngestionWorker(config)
+        worker.init()
+        result = worker.process_once()
+    """
+
+    def __init__(
+        self,
+        config: IngestConfig,
+        *,
+        runner_options: list[str] | None = None,
+        schema: SchemaOptions | None = None,
+        max_files: int = 50_000,
+        on_page: Callable[[Page], None] | None = None,
+    ) -> None:
+        self.config = config
+        self._runner_options = runner_options or []
+        self._schema = schema or SchemaOptions(embedded=config.clickhouse.embedded)
+        self._max_files = max_files
+        self._on_page = on_page or (lambda page: None)
+        self._client: ClickHouse | None = None
+        self._processing = threading.Lock()
+        self._started_at: datetime | None = None
+        self._last_processed_at: datetime | None = None
+        self._files = 0
+        self._events: Counter[str] = Counter()
+        self._errors: list[Failure] = []
+
+    @property
+    def client(self) -> ClickHouse:
+        """The worker's own connection, made when it is first needed. Raises ClickHouseError."""
+        if self._client is None:
+            self._client = self.config.connect()
+        return self._client
+
+    def init(self) -> None:
+        """Checks that files can be moved, and creates or completes the tables. Raises StorageError or ClickHouseError."""
+        open_storage(self.config.input).check_writable()
+        run_migrations(self.client, self._schema)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def process_once(self) -> ProcessingResult:
+        """Loads everything that is pending now, and finishes what earlier runs left. Blocks until done.
+
+        Errors of single files and loads are in the result. Raises ClickHouseError, StorageError or SchemaOutOfDate when
+        nothing could be started at all, and RuntimeError when another thread is at it.
+        """
+        if not self._processing.acquire(blocking=False):
+            raise RuntimeError("process_once is already running in another thread")
+        try:
+            return self._process_once()
+        finally:
+            self._processing.release()
+
+    def get_status(self) -> WorkerStatus:
+        """Totals since the worker was made, and what failed in the last run."""
+        return WorkerStatus(
+            is_running=self._processing.locked(),
+            is_processing=self._processing.locked(),
+            started_at=self._started_at,
+            last_processed_at=self._last_processed_at,
+            total_files_processed=self._files,
+            total_events_ingested=sum(self._events.values()),
+            total_events_by_type=dict(self._events),
+            current_errors=list(self._errors),
+        )
+
+    def _process_once(self) -> ProcessingResult:
+        started = time.time()
+        self._started_at = self._started_at or _utc(started)
+        report.clear()
+        metrics.reset_local_counts()
+        storage = open_storage(self.config.input)
+        storage.check_writable()
+        storage.forget_dead()
+        config = replace(
+            self.config, ttl_days=self._ttl_days(), modified_until_ms=self.config.modified_until_ms or int(started * 1000)
+        )
+        self._counts: Counter[str] = Counter()
+        with storage.hold(config.run_id):
+            self._run_pages(config)
+            if self._one_more_look():
+                self._counts[metrics.FILES_SKIPPED.name] = 0
+                self._run_pages(config)
+        result = self._result(started)
+        self._last_processed_at = _utc(time.time())
+        self._files += result.files_processed
+        self._events.update(result.events_by_type)
+        self._errors = result.errors
+        return result
+
+    def _run_pages(self, config: IngestConfig) -> None:
+        """Runs the pipeline over one page of pending files after another; the first time even over an empty one."""
+        storage = open_storage(config.input)
+        first = True
+        while not interrupt.requested.is_set():
+            page = next_page(storage, config, self._max_files, report.fail if first else _ignore)
+            if page is None and not first:
+                return
+            if page is not None:
+                self._on_page(page)
+                config = replace(config, up_to=page.last)
+            self._run_pipeline(config)
+            if page is None or page.files < self._max_files:
+                return
+            config = replace(config, after=page.last)
+            first = False
+
+    def _run_pipeline(self, config: IngestConfig) -> None:
+        options = PipelineOptions(self._runner_options)
+        runner = options.view_as(StandardOptions).runner
+        # Beam's DirectRunner would fall back to a slow one that miscounts, for a pipeline with batches like this one.
+        pipeline = beam.Pipeline(FnApiRunner() if runner in (None, *LOCAL_RUNNERS) else None, options=options)
+        build_pipeline(pipeline, config)
+        result = pipeline.run()
+        result.wait_until_finish()
+        for counter in result.metrics().query(MetricsFilter().with_namespace(metrics.NAMESPACE))["counters"]:
+            # Runners that do not tell what was committed tell at least what was attempted.
+            counted = counter.committed if counter.committed is not None else counter.attempted
+            self._counts[counter.key.metric.name] += counted or 0
+
+    def _one_more_look(self) -> bool:
+        """Whether files of adopted loads may be free again: one had changed, say, and its load went on without it."""
+        return bool(self._counts[metrics.LOADS_ADOPTED.name] and self._counts[metrics.FILES_SKIPPED.name])
+
+    def _ttl_days(self) -> dict[str, int]:
+        status = check_schema_status(self.client)
+        if status.problems or not status.is_initialized:
+            raise SchemaOutOfDate(
+                "the tables are not fit for loading:\n  "
+                + "\n  ".join(status.problems or ["they do not exist yet"])
+                + "\nrun: python -m beam_pipeline migrate"
+            )
+        return dict(status.ttl_days)
+
+    def _result(self, started: float) -> ProcessingResult:
+        counts = self._counts
+        by_type = {name: counts[metric.name] for name, metric in metrics.EVENTS_BY_TYPE.items() if counts[metric.name]}
+        return ProcessingResult(
+            files_processed=counts[metrics.FILES_LOADED.name],
+            events_ingested=sum(by_type.values()),
+            events_by_type=by_type,
+            rejected=counts[metrics.LINES_REJECTED.name],
+            expired=counts[metrics.EVENTS_EXPIRED.name],
+            loads=counts[metrics.LOADS_COMMITTED.name],
+            adopted=counts[metrics.LOADS_ADOPTED.name],
+            skipped=counts[metrics.FILES_SKIPPED.name],
+            bytes_read=counts[metrics.BYTES_READ.name],
+            errors=self._failures(),
+            interrupted=interrupt.requested.is_set(),
+            duration_ms=int((time.time() - started) * 1000),
+        )
+
+    def _failures(self) -> list[Failure]:
+        """What failed in this process, and what the load log says of workers elsewhere."""
+        found = {failure.name: failure.reason for failure in report.failures()}
+        try:
+            for failure in load_failures(self.client, self.config.run_id):
+                found.setdefault(failure.name, failure.reason)
+        except ClickHouseError as error:
+            found["load log"] = f"cannot be read: {error}"
+        return sorted(Failure(name, reason) for name, reason in found.items())
+
+
+def load_failures(client: ClickHouse, run_id: str) -> list[Failure]:
+    """Loads of a run that failed, and files that it could not load or move, as the load log has them."""
+    rows = client.query(
+        f"""
+        SELECT concat('load ', load_id) AS name, error AS reason FROM {LOADS_TABLE} FINAL
+        WHERE run_id = {{run_id:String}} AND state = 'failed'
+        UNION ALL
+        SELECT path AS name, error AS reason FROM {FILES_TABLE} FINAL
+        WHERE error != '' AND load_id IN (SELECT load_id FROM {LOADS_TABLE} FINAL WHERE run_id = {{run_id:String}})
+        """,
+        {"run_id": run_id},
+    )
+    return [Failure(row["name"], row["reason"]) for row in rows]
+
+
+def _ignore(path: str, reason: str) -> None:
+    """For what an earlier look has told already."""
+
+
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, timezone.utc)

@@ -1,0 +1,135 @@
+"""FinalizeFiles: commits loads whose rows are all acknowledged, then moves their files out of pending."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import apache_beam as beam
+
+from transforms import report
+from transforms.clickhouse import ClickHouseError
+from transforms.config import IngestConfig
+from transforms.load_log import LoadCounts, LoadLog
+from transforms.loads import Load
+from transforms.metrics import (
+    EVENTS_BY_TYPE,
+    EVENTS_EXPIRED,
+    FILES_FAILED,
+    FILES_LOADED,
+    LINES_REJECTED,
+    LOADS_COMMITTED,
+    LOADS_FAILED,
+)
+from transforms.parse_jsonl import ParsedLoad
+from transforms.run import RunFn
+from transforms.storage import Storage, StorageError
+
+
+@dataclass(frozen=True)
+class LoadResult:
+    """How a load ended in this run."""
+
+    load_id: str
+    event_type: str
+    files: int
+    counts: LoadCounts = field(default_factory=LoadCounts)
+    moved: int = 0
+    error: str = ""
+
+
+def check_sums(parsed: ParsedLoad, receipts: dict[tuple[str, str], int]) -> str:
+    """Why a load must not be committed; '' when every line is accounted for and the server has every block whole."""
+    counts = parsed.counts
+    if counts.lines != counts.inserted + counts.rejected:
+        return f"{counts.lines} lines were read, but {counts.inserted} inserted and {counts.rejected} rejected"
+    for (table, label), rows in parsed.blocks.items():
+        there = receipts.get((table, label), 0)
+        degraded = int(label.partition(".")[0]) in parsed.degraded
+        if there < rows if degraded else there != rows:
+            return f"block {label} of {table} has {rows} rows, but ClickHouse acknowledges {there}"
+    return ""
+
+
+def move_files(load: Load, log: LoadLog, storage: Storage, *, delete: bool) -> tuple[int, dict[str, str]]:
+    """Moves (or deletes) the load's files that are loaded to their last byte.
+
+    Returns how many left pending, and for those that could not, why. A file that other loads still have a part of is
+    left to the last of them. Safe to repeat: nothing is overwritten, and what moved before counts as moved.
+    """
+    files = {part.path: part for part in load.slices if part.position not in load.released}
+    partial = {path: part.etag for path, part in files.items() if not part.whole}
+    loaded = log.loaded_bytes(partial) if partial else {}
+    moves: dict[str, str] = {}
+    errors: dict[str, str] = {}
+    for path, part in files.items():
+        if path in partial and loaded[path] < part.size:
+            continue
+        try:
+            if delete:
+                storage.delete(path, part.etag)
+                moves[path] = ""
+            else:
+                moves[path] = storage.move_to_processed(path, part.etag)
+        except (OSError, StorageError) as error:
+            errors[path] = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    log.record_moves(moves, errors, {path: part.etag for path, part in files.items()})
+    return len(moves), errors
+
+
+class _FinalizeFilesFn(RunFn):
+    def process(self, parsed: ParsedLoad) -> Iterator[LoadResult]:
+        for position, reason in parsed.released.items():
+            report.fail(parsed.load.slices[position].path, reason)
+        FILES_FAILED.add(len(parsed.released))
+        try:
+            yield self._finalize(parsed)
+        except (ClickHouseError, OSError, StorageError) as error:
+            yield self._failed(parsed, f"could not be recorded: {error}")
+
+    def _finalize(self, parsed: ParsedLoad) -> LoadResult:
+        load = parsed.load
+        counts = replace(parsed.counts, duration_ms=int((time.time() - parsed.started) * 1000))
+        if not load.committed:
+            error = parsed.error or check_sums(parsed, self.log.receipts(load.load_id))
+            if error:
+                self.log.fail(load, counts, error)
+                return self._failed(parsed, error)
+            self.log.commit(load, counts, parsed.outcomes)
+            LOADS_COMMITTED.add()
+            for event_type, rows in counts.events.items():
+                EVENTS_BY_TYPE[event_type].add(rows)
+            LINES_REJECTED.add(counts.rejected)
+            EVENTS_EXPIRED.add(counts.expired)
+        moved, errors = move_files(load, self.log, self.storage, delete=self.config.delete_after_process)
+        FILES_LOADED.add(moved)
+        FILES_FAILED.add(len(errors))
+        for path, reason in errors.items():
+            report.fail(path, f"is loaded, but could not be moved: {reason}")
+        if errors:
+            self.log.keep_committed(load, f"{len(errors)} files could not be moved")
+        else:
+            self.log.finalize(load)
+        return LoadResult(load.load_id, load.event_type, len(load.slices), counts, moved)
+
+    def _failed(self, parsed: ParsedLoad, error: str) -> LoadResult:
+        load = parsed.load
+        LOADS_FAILED.add()
+        FILES_FAILED.add(len(load.slices) - len(load.released))
+        report.fail(f"load {load.load_id}", f"{load.slices[0].path} and {len(load.slices) - 1} more: {error}")
+        return LoadResult(load.load_id, load.event_type, len(load.slices), parsed.counts, error=error)
+
+
+@dataclass(frozen=True)
+class FinalizeFiles(beam.PTransform):  # type: ignore[misc]
+    """Commits loads in the load log and moves their files to `processed/` (or deletes them).
+
+    Input: `ParsedLoad`s whose inserts are done. An element of the output is a `LoadResult`. A retry commits again, which
+    changes nothing, and moves what is not moved yet; it never inserts.
+    """
+
+    config: IngestConfig
+
+    def expand(self, loads: beam.PCollection[ParsedLoad]) -> beam.PCollection[LoadResult]:
+        return loads | "CommitAndMove" >> beam.ParDo(_FinalizeFilesFn(self.config)).with_output_types(LoadResult)

@@ -1,0 +1,407 @@
+"""The load log: which load owns which part of which file, and how far it is. Two tables, written row by state.
+
+A load's rows in `mastra_admin_ingest_files` are written before its row in `mastra_admin_ingest_loads`, and only the
+latter makes it exist: file rows whose load row was never written count for nothing. Both tables are
+ReplacingMergeTree(version); a version is made of the attempt and the state, so that later states win whatever the order
+of merges, and writing the same state twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+import pyarrow as pa
+
+from transforms.clickhouse import ClickHouse
+from transforms.events import REJECTED_TABLE, TABLES
+from transforms.loads import Load, Slice
+from transforms.storage import PendingFile
+
+LOADS_TABLE = "mastra_admin_ingest_loads"
+FILES_TABLE = "mastra_admin_ingest_files"
+
+_STATES = {"assigned": 1, "failed": 2, "released": 3, "committed": 4, "finalized": 5}
+"""Order in which a later state of one attempt replaces an earlier one."""
+
+_TIME = pa.timestamp("ms", "UTC")
+_LOADS_SCHEMA = pa.schema(
+    [
+        ("load_id", pa.string()),
+        ("input", pa.string()),
+        ("run_id", pa.string()),
+        ("event_type", pa.string()),
+        ("shard", pa.string()),
+        ("state", pa.string()),
+        ("attempt", pa.uint32()),
+        ("version", pa.uint64()),
+        ("created_at", _TIME),
+        ("updated_at", _TIME),
+        ("block_bytes", pa.uint64()),
+        ("block_rows", pa.uint64()),
+        ("files", pa.uint32()),
+        ("bytes", pa.uint64()),
+        ("lines", pa.uint64()),
+        ("inserted", pa.uint64()),
+        ("rejected", pa.uint64()),
+        ("expired", pa.uint64()),
+        ("events", pa.map_(pa.string(), pa.uint64())),
+        ("blocks", pa.uint32()),
+        ("duration_ms", pa.uint64()),
+        ("error", pa.string()),
+    ]
+)
+_FILES_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("load_id", pa.string()),
+        ("range_start", pa.uint64()),
+        ("range_end", pa.uint64()),
+        ("position", pa.uint32()),
+        ("size", pa.uint64()),
+        ("etag", pa.string()),
+        ("modified_at", _TIME),
+        ("timestamp", _TIME),
+        ("project_id", pa.string()),
+        ("state", pa.string()),
+        ("version", pa.uint64()),
+        ("digest", pa.string()),
+        ("lines", pa.uint64()),
+        ("rejected", pa.uint64()),
+        ("moved_to", pa.string()),
+        ("error", pa.string()),
+        ("updated_at", _TIME),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SliceOutcome:
+    """What became of one slice: its counts, the digest of its bytes, or why it was given back."""
+
+    lines: int = 0
+    rejected: int = 0
+    digest: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class LoadCounts:
+    """What a load did. `lines` were read, `inserted` and `rejected` are where they went; `expired` are older than the TTL."""
+
+    lines: int = 0
+    inserted: int = 0
+    rejected: int = 0
+    expired: int = 0
+    blocks: int = 0
+    duration_ms: int = 0
+    events: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """One slice of a file in the log, with the state of the load that it belongs to."""
+
+    path: str
+    load_id: str
+    run_id: str
+    attempt: int
+    load_state: str
+    state: str
+    etag: str
+    size: int
+    start: int
+    end: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSummary:
+    """Who had a load last, and how far it got."""
+
+    load_id: str
+    shard: str
+    run_id: str
+    attempt: int
+    state: str
+
+
+class LoadLog:
+    """Reads and writes the load log through one client. Every method blocks on the server and may raise ClickHouseError."""
+
+    def __init__(self, client: ClickHouse, *, input_root: str, run_id: str) -> None:
+        self._client = client
+        self._input = input_root
+        self._run_id = run_id
+
+    def ownership(self, paths: Sequence[str]) -> dict[str, list[Ownership]]:
+        """What the log knows of these files; a file that no load ever owned is not in the result."""
+        rows = self._client.query(
+            f"""
+            SELECT f.path AS path, f.load_id AS load_id, l.run_id AS run_id, l.attempt AS attempt,
+                   l.state AS load_state, f.state AS state, f.etag AS etag, f.size AS size,
+                   f.range_start AS start, f.range_end AS end, f.digest AS digest
+            FROM (SELECT * FROM {FILES_TABLE} FINAL WHERE path IN {{paths:Array(String)}}) AS f
+            INNER JOIN (
+                SELECT load_id, run_id, attempt, state FROM {LOADS_TABLE} FINAL
+                WHERE load_id IN (SELECT load_id FROM {FILES_TABLE} WHERE path IN {{paths:Array(String)}})
+            ) AS l ON f.load_id = l.load_id
+            ORDER BY path, start, load_id
+            """,
+            {"paths": list(paths)},
+        )
+        found: dict[str, list[Ownership]] = {}
+        for row in rows:
+            found.setdefault(row["path"], []).append(Ownership(**row))
+        return found
+
+    def unfinished(self) -> list[LoadSummary]:
+        """The loads of this input that are not finalized, oldest first."""
+        rows = self._client.query(
+            f"""
+            SELECT load_id, shard, run_id, attempt, state FROM {LOADS_TABLE} FINAL
+            WHERE input = {{input:String}} AND state != 'finalized' ORDER BY created_at, load_id
+            """,
+            {"input": self._input},
+        )
+        return [LoadSummary(**row) for row in rows]
+
+    def state(self, load_id: str) -> LoadSummary:
+        """Who has a load now, and how far it is."""
+        (row,) = self._client.query(
+            f"SELECT load_id, shard, run_id, attempt, state FROM {LOADS_TABLE} FINAL WHERE load_id = {{load_id:String}}",
+            {"load_id": load_id},
+        )
+        return LoadSummary(**row)
+
+    def read(self, load_id: str) -> Load:
+        """A load exactly as it was recorded, with what it has released since."""
+        (load,) = self._client.query(
+            f"SELECT * FROM {LOADS_TABLE} FINAL WHERE load_id = {{load_id:String}}", {"load_id": load_id}
+        )
+        files = self._client.query(
+            f"SELECT * FROM {FILES_TABLE} FINAL WHERE load_id = {{load_id:String}} ORDER BY position",
+            {"load_id": load_id},
+        )
+        return Load(
+            load_id=load_id,
+            event_type=load["event_type"],
+            shard=load["shard"],
+            slices=tuple(
+                Slice(
+                    path=row["path"],
+                    project_id=row["project_id"],
+                    timestamp_ms=_epoch_ms(row["timestamp"]),
+                    modified_ms=_epoch_ms(row["modified_at"]),
+                    size=row["size"],
+                    etag=row["etag"],
+                    start=row["range_start"],
+                    end=row["range_end"],
+                    position=row["position"],
+                )
+                for row in files
+            ),
+            block_bytes=load["block_bytes"],
+            block_rows=load["block_rows"],
+            created_ms=_epoch_ms(load["created_at"]),
+            attempt=load["attempt"],
+            committed=load["state"] == "committed",
+            released=frozenset(row["position"] for row in files if row["state"] == "released"),
+        )
+
+    def assign(self, load: Load) -> None:
+        """Records a new load and that this run has it. A crash before the last write leaves no load."""
+        self._write_files(load, load.slices, "assigned", {})
+        self._write_load(load, "assigned", LoadCounts())
+
+    def adopt(self, load: Load) -> None:
+        """Records that this run takes up a load of another run that is no more (`load.attempt` is already the new one)."""
+        self._write_load(load, "committed" if load.committed else "assigned", LoadCounts())
+
+    def release(self, load: Load, released: Mapping[int, str]) -> None:
+        """Gives slices back (by position, with the reason): they are no longer this load's and may be loaded by another."""
+        outcomes = {position: SliceOutcome(error=reason) for position, reason in released.items()}
+        self._write_files(load, [load.slices[position] for position in released], "released", outcomes)
+
+    def commit(self, load: Load, counts: LoadCounts, outcomes: Mapping[int, SliceOutcome]) -> None:
+        """Records that every row of the load is acknowledged. From here on it is never inserted again."""
+        kept = [part for part in load.slices if part.position not in load.released]
+        self._write_files(load, kept, "committed", outcomes)
+        self._write_load(load, "committed", counts)
+
+    def fail(self, load: Load, counts: LoadCounts, error: str) -> None:
+        """Records why the load could not be finished in this run; a later run takes it up as it was recorded."""
+        self._write_load(load, "committed" if load.committed else "failed", counts, error)
+
+    def finalize(self, load: Load) -> None:
+        """Records that nothing is left to do for the load, keeping the counts that its commit recorded."""
+        self._copy_load(load, "finalized", "")
+
+    def keep_committed(self, load: Load, error: str) -> None:
+        """Records why files of a committed load could not be moved; a later run moves them, and inserts nothing."""
+        self._copy_load(load, "committed", error)
+
+    def record_moves(self, moves: Mapping[str, str], errors: Mapping[str, str], etags: Mapping[str, str]) -> None:
+        """Records for files (by path) where they went, or why not, in the rows of every load that loaded a part of them."""
+        paths = [*moves, *errors]
+        if not paths:
+            return
+        rows = self._client.query(
+            f"SELECT * FROM {FILES_TABLE} FINAL WHERE path IN {{paths:Array(String)}} AND state IN ('committed', 'finalized')",
+            {"paths": paths},
+        )
+        now = _now()
+        changed = []
+        for row in rows:
+            if row["etag"] != etags[row["path"]]:
+                continue  # of an earlier file of the same name
+            moved = row["path"] in moves
+            row["state"] = "finalized" if moved else "committed"
+            row["moved_to"] = moves.get(row["path"], "")
+            row["error"] = errors.get(row["path"], "")
+            row["version"] = _version(row["version"] >> 8, row["state"], again=not moved)
+            row["updated_at"] = now
+            changed.append(row)
+        if changed:
+            self._client.insert(FILES_TABLE, pa.RecordBatch.from_pylist(changed, _FILES_SCHEMA))
+
+    def loaded_bytes(self, files: Mapping[str, str]) -> dict[str, int]:
+        """For files (path to etag), how many bytes of each belong to committed loads."""
+        rows = self._client.query(
+            f"""
+            SELECT path, etag, range_start AS start, range_end AS end FROM {FILES_TABLE} FINAL
+            WHERE path IN {{paths:Array(String)}} AND state IN ('committed', 'finalized')
+            ORDER BY path, start
+            """,
+            {"paths": list(files)},
+        )
+        loaded = dict.fromkeys(files, 0)
+        for row in rows:
+            # Loads commit in any order: count up to the first gap.
+            if row["etag"] == files[row["path"]] and row["start"] <= loaded[row["path"]]:
+                loaded[row["path"]] = max(loaded[row["path"]], row["end"])
+        return loaded
+
+    def attest_growth(self, grown: Sequence[tuple[Ownership, PendingFile]]) -> None:
+        """Records that loaded ranges are part of files as they are now: a file was appended to after it was loaded."""
+        if not grown:
+            return
+        files = {(record.load_id, record.path, record.start): file for record, file in grown}
+        rows = self._client.query(
+            f"SELECT * FROM {FILES_TABLE} FINAL WHERE path IN {{paths:Array(String)}} AND state = 'committed'",
+            {"paths": sorted({record.path for record, _ in grown})},
+        )
+        changed = []
+        for row in rows:
+            file = files.get((row["load_id"], row["path"], row["range_start"]))
+            if file is not None:
+                row |= {"etag": file.etag, "size": file.size, "updated_at": _now(), "error": ""}
+                row["version"] = _version(row["version"] >> 8, "committed", again=True)
+                changed.append(row)
+        self._client.insert(FILES_TABLE, pa.RecordBatch.from_pylist(changed, _FILES_SCHEMA))
+
+    def receipts(self, load_id: str) -> dict[tuple[str, str], int]:
+        """The load's blocks that the server has, by (table, label), with their rows: in the table and in its rollup.
+
+        A receipt is a row of the rollup that the materialized view writes in the same part as the block's own rollup rows,
+        so it is there if and only if they are. Rejected events have no rollup; their rows are counted themselves.
+        """
+        parts = [
+            f"SELECT '{table.table}' AS name, substring(receipt, {len(load_id) + 2}) AS label, sum(count) AS n "
+            f"FROM {table.rollup} WHERE receipt > {{first:String}} AND receipt < {{last:String}} GROUP BY receipt"
+            for table in TABLES.values()
+        ]
+        parts.append(
+            f"SELECT '{REJECTED_TABLE}' AS name, toString(block) AS label, count() AS n "
+            f"FROM {REJECTED_TABLE} WHERE load_id = {{load_id:String}} GROUP BY block"
+        )
+        rows = self._client.query(
+            " UNION ALL ".join(parts), {"first": f"{load_id}/", "last": f"{load_id}0", "load_id": load_id}
+        )
+        return {(row["name"], row["label"]): row["n"] for row in rows}
+
+    def _write_load(self, load: Load, state: str, counts: LoadCounts, error: str = "") -> None:
+        row = {
+            "load_id": load.load_id,
+            "input": self._input,
+            "run_id": self._run_id,
+            "event_type": load.event_type,
+            "shard": load.shard,
+            "state": state,
+            "attempt": load.attempt,
+            "version": _version(load.attempt, state),
+            "created_at": load.created_ms,
+            "updated_at": _now(),
+            "block_bytes": load.block_bytes,
+            "block_rows": load.block_rows,
+            "files": len(load.slices) - len(load.released),
+            "bytes": load.bytes,
+            "lines": counts.lines,
+            "inserted": counts.inserted,
+            "rejected": counts.rejected,
+            "expired": counts.expired,
+            "events": list(counts.events.items()),
+            "blocks": counts.blocks,
+            "duration_ms": counts.duration_ms,
+            "error": error,
+        }
+        self._client.insert(LOADS_TABLE, pa.RecordBatch.from_pylist([row], _LOADS_SCHEMA))
+
+    def _copy_load(self, load: Load, state: str, error: str) -> None:
+        (row,) = self._client.query(
+            f"SELECT * FROM {LOADS_TABLE} FINAL WHERE load_id = {{load_id:String}}", {"load_id": load.load_id}
+        )
+        again = row["state"] == state
+        row |= {"state": state, "error": error, "updated_at": _now(), "run_id": self._run_id}
+        row["version"] = _version(row["attempt"], state, again=again)
+        row["events"] = list(row["events"].items())
+        self._client.insert(LOADS_TABLE, pa.RecordBatch.from_pylist([row], _LOADS_SCHEMA))
+
+    def _write_files(
+        self, load: Load, slices: Iterable[Slice], state: str, outcomes: Mapping[int, SliceOutcome]
+    ) -> None:
+        now = _now()
+        rows: list[dict[str, Any]] = []
+        for part in slices:
+            outcome = outcomes.get(part.position, SliceOutcome())
+            rows.append(
+                {
+                    "path": part.path,
+                    "load_id": load.load_id,
+                    "range_start": part.start,
+                    "range_end": part.end,
+                    "position": part.position,
+                    "size": part.size,
+                    "etag": part.etag,
+                    "modified_at": part.modified_ms,
+                    "timestamp": part.timestamp_ms,
+                    "project_id": part.project_id,
+                    "state": state,
+                    "version": _version(load.attempt, state),
+                    "digest": outcome.digest,
+                    "lines": outcome.lines,
+                    "rejected": outcome.rejected,
+                    "moved_to": "",
+                    "error": outcome.error,
+                    "updated_at": now,
+                }
+            )
+        if rows:
+            self._client.insert(FILES_TABLE, pa.RecordBatch.from_pylist(rows, _FILES_SCHEMA))
+
+
+def _version(attempt: int, state: str, *, again: bool = False) -> int:
+    """Orders the rows of one key: by attempt, then by state; `again` for another row of the same state (a new error)."""
+    return (attempt << 8) | (_STATES[state] << 1) | int(again)
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _epoch_ms(value: datetime) -> int:
+    if value.tzinfo is None:
+        value = value.replace(tzinfo=timezone.utc)
+    return round(value.timestamp() * 1000)

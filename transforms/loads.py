@@ -1,0 +1,121 @@
+"""A load: the durable group of file slices that is inserted, committed and retried as one.
+
+A load is written down before any of its rows is inserted, and everything that follows from it (its chunks, its blocks,
+their labels) follows from what was written down, so that whoever takes it up after a crash does the very same work.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+import xxhash
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The lines of one file that start in the byte range [start, end)."""
+
+    path: str
+    project_id: str
+    timestamp_ms: int
+    """What an event without `recordedAt` was recorded at: the time in the file's name."""
+    modified_ms: int
+    size: int
+    """Bytes of the whole file when it was recorded."""
+    etag: str
+    start: int
+    end: int
+    position: int = 0
+    """Place in the load."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether the slice is the whole file."""
+        return self.start == 0 and self.end == self.size
+
+    @property
+    def length(self) -> int:
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class Load:
+    """A recorded group of slices of one event type. `load_id` is a digest of the membership and the block sizes."""
+
+    load_id: str
+    event_type: str
+    shard: str
+    slices: tuple[Slice, ...]
+    block_bytes: int
+    block_rows: int
+    created_ms: int
+    """Epoch milliseconds when it was first recorded; the `ingested_at` of its rows counts from here."""
+    attempt: int = 1
+    committed: bool = False
+    """All its rows are acknowledged; only its files are still to be moved."""
+    released: frozenset[int] = field(default_factory=frozenset)
+    """Positions of slices that could not be read and were given back before any row without them was inserted."""
+
+    @property
+    def bytes(self) -> int:
+        return sum(part.length for part in self.slices)
+
+    def chunks(self) -> Iterator[tuple[Slice, ...]]:
+        """Consecutive slices, or parts of a large one, of about `block_bytes` together: what is read at a time.
+
+        Where chunks are cut depends on nothing but the recorded ranges, so a file that is later found unreadable leaves
+        the other chunks, and their blocks, as they were.
+        """
+        chunk: list[Slice] = []
+        size = 0
+        for part in self.slices:
+            for piece in _pieces(part, self.block_bytes):
+                if chunk and size + piece.length > self.block_bytes:
+                    yield tuple(chunk)
+                    chunk, size = [], 0
+                chunk.append(piece)
+                size += piece.length
+        if chunk:
+            yield tuple(chunk)
+
+
+def make_load(
+    event_type: str,
+    shard: str,
+    slices: Iterable[Slice],
+    *,
+    block_bytes: int,
+    block_rows: int,
+    created_ms: int,
+    generation: int = 0,
+) -> Load:
+    """A new load of these slices, in their order. `generation` tells it from an earlier load that gave the same slices back."""
+    members = tuple(replace(part, position=position) for position, part in enumerate(slices))
+    membership = [event_type, block_bytes, block_rows, generation, [(m.path, m.etag, m.start, m.end) for m in members]]
+    load_id = xxhash.xxh3_128_hexdigest(json.dumps(membership).encode())
+    return Load(load_id, event_type, shard, members, block_bytes, block_rows, created_ms)
+
+
+def cut_loads(slices: Iterable[Slice], *, load_bytes: int, load_files: int) -> Iterator[list[Slice]]:
+    """Groups slices, in their order, so that each group stays within the bounds (a single larger slice is a group)."""
+    group: list[Slice] = []
+    size = 0
+    for part in slices:
+        for piece in _pieces(part, load_bytes):
+            if group and (size + piece.length > load_bytes or len(group) >= load_files):
+                yield group
+                group, size = [], 0
+            group.append(piece)
+            size += piece.length
+    if group:
+        yield group
+
+
+def _pieces(part: Slice, length: int) -> Iterator[Slice]:
+    if part.length <= length:
+        yield part
+        return
+    for start in range(part.start, part.end, length):
+        yield replace(part, start=start, end=min(start + length, part.end))

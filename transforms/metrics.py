@@ -1,0 +1,69 @@
+"""Every metric the pipeline counts, declared once: as Beam counters for runners, and in this process for live progress."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass
+
+from apache_beam.metrics import Metrics
+
+from transforms.events import EVENT_TYPES
+
+NAMESPACE = "beam_pipeline"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A counter: what it is called on every runner, what it counts, and what it means when it moves."""
+
+    name: str
+    unit: str
+    meaning: str
+
+    def add(self, amount: int = 1) -> None:
+        """Counts, on the runner and in this process. Call it from a DoFn's own thread only."""
+        if amount:
+            Metrics.counter(NAMESPACE, self.name).inc(amount)
+            with _lock:
+                _local[self.name] += amount
+
+
+FILES_MATCHED = Metric("files_matched", "files", "pending files found")
+FILES_SKIPPED = Metric("files_skipped", "files", "pending files left alone because another live run has them")
+FILES_LOADED = Metric("files_loaded", "files", "files whose rows are all acknowledged and that left pending")
+FILES_FAILED = Metric("files_failed", "files", "files that stay pending because of an error")
+LOADS_RECORDED = Metric("loads_recorded", "loads", "new loads written to the load log")
+LOADS_ADOPTED = Metric("loads_adopted", "loads", "unfinished loads of earlier runs that were taken up")
+LOADS_COMMITTED = Metric("loads_committed", "loads", "loads whose rows are all acknowledged")
+LOADS_FAILED = Metric("loads_failed", "loads", "loads that could not be finished and are left for a later run")
+BLOCKS_INSERTED = Metric("blocks_inserted", "inserts", "blocks acknowledged by ClickHouse")
+BLOCKS_PRESENT = Metric("blocks_present", "blocks", "blocks of adopted loads that ClickHouse already had")
+BYTES_READ = Metric("bytes_read", "bytes", "bytes of event files read")
+LINES_READ = Metric("lines_read", "lines", "non-blank lines read")
+EVENTS_BY_TYPE = {
+    event_type: Metric(f"{event_type}_events_inserted", "rows", f"{event_type} events acknowledged by ClickHouse")
+    for event_type in EVENT_TYPES
+}
+LINES_REJECTED = Metric("lines_rejected", "lines", "lines stored as rejected events")
+EVENTS_EXPIRED = Metric("events_expired", "rows", "events older than their table's TTL, which ClickHouse will delete")
+
+ALL_METRICS = (
+    *(value for value in dict(globals()).values() if isinstance(value, Metric)),
+    *EVENTS_BY_TYPE.values(),
+)
+
+_lock = threading.Lock()
+_local: Counter[str] = Counter()
+
+
+def local_counts() -> dict[str, int]:
+    """What this process has counted so far, by metric name; live while a local run goes on."""
+    with _lock:
+        return dict(_local)
+
+
+def reset_local_counts() -> None:
+    """Starts the counts of this process anew."""
+    with _lock:
+        _local.clear()

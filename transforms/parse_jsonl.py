@@ -1,0 +1,227 @@
+"""ParseJsonl: a load's lines become blocks of rows, one table and one month each, and rejected rows."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from transforms import interrupt
+from transforms.config import IngestConfig
+from transforms.events import REJECTED_TABLE, TABLES, LineSource
+from transforms.lines import RangeLines, line_number, read_lines
+from transforms.load_log import LoadCounts, SliceOutcome
+from transforms.loads import Load, Slice
+from transforms.metrics import BYTES_READ, LINES_READ
+from transforms.parse_events import ChunkParser, ParsedChunk
+from transforms.row_block import RowBlock, cut_blocks
+from transforms.run import RunFn
+from transforms.storage import StorageError
+
+_DAY_MS = 86_400_000
+
+
+class LoadFailed(Exception):
+    """A load that cannot be finished now. Its files stay pending, owned by it, for a later run."""
+
+
+@dataclass(frozen=True)
+class ParsedLoad:
+    """Comes after the last block of a load: what the blocks before it must add up to, or why it failed."""
+
+    load: Load
+    counts: LoadCounts = field(default_factory=LoadCounts)
+    blocks: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Rows by (table, label)."""
+    outcomes: Mapping[int, SliceOutcome] = field(default_factory=dict)
+    """By the slice's position."""
+    released: Mapping[int, str] = field(default_factory=dict)
+    """Slices that were given back while it was parsed, with the reason."""
+    degraded: frozenset[int] = frozenset()
+    """Chunks that a slice was given back of: their blocks may have been larger before."""
+    error: str = ""
+    started: float = 0.0
+    """time.time() when its first chunk was read."""
+
+
+class LoadParser:
+    """Parses one load, chunk by chunk. Iterating yields its blocks; then `result()` tells what they add up to."""
+
+    def __init__(self, load: Load, stage: RunFn) -> None:
+        self.load = load
+        self._config = stage.config
+        self._storage = stage.storage
+        self._log = stage.log
+        self._started = time.time()
+        self._lines: Counter[int] = Counter()
+        self._rejected: Counter[int] = Counter()
+        self._digests: dict[int, xxhash.xxh3_128] = {}
+        self._events: Counter[str] = Counter()
+        self._blocks: dict[tuple[str, str], int] = {}
+        self._released: dict[int, str] = {}
+        self._degraded: set[int] = set()
+        self._expired = 0
+
+    def __iter__(self) -> Iterator[RowBlock]:
+        for number, chunk in enumerate(self.load.chunks()):
+            members = [part for part in chunk if part.position not in self.load.released]
+            if len(members) < len(chunk):
+                self._degraded.add(number)
+            pieces = self._read(number, members)
+            parsed = self._parse(pieces)
+            self._check_rejected()
+            self._count_expired(parsed)
+            for block in cut_blocks(
+                self.load.load_id,
+                number,
+                parsed,
+                ingested_at_ms=self.load.created_ms + number,
+                block_rows=self.load.block_rows,
+            ):
+                self._blocks[block.table, block.label] = block.num_rows
+                yield block
+            for (event_type, _), rows in parsed.rows.items():
+                self._events[event_type] += rows.num_rows
+
+    def result(self, error: str = "") -> ParsedLoad:
+        """What was parsed so far, with the reason when that is not everything."""
+        rejected = sum(rows for (table, _), rows in self._blocks.items() if table == REJECTED_TABLE)
+        positions = [part.position for part in self.load.slices if part.position not in self.load.released]
+        return ParsedLoad(
+            load=self.load,
+            counts=LoadCounts(
+                lines=sum(self._lines.values()),
+                inserted=sum(self._blocks.values()) - rejected,
+                rejected=rejected,
+                expired=self._expired,
+                blocks=len(self._blocks),
+                events=dict(sorted(self._events.items())),
+            ),
+            blocks=self._blocks,
+            outcomes={
+                position: SliceOutcome(
+                    lines=self._lines[position],
+                    rejected=self._rejected[position],
+                    digest=self._digests[position].hexdigest() if position in self._digests else "",
+                )
+                for position in positions
+            },
+            released=self._released,
+            degraded=frozenset(self._degraded),
+            error=error,
+            started=self._started,
+        )
+
+    def _read(self, number: int, members: Sequence[Slice]) -> list[tuple[Slice, RangeLines]]:
+        """The lines of a chunk's slices. A slice that cannot be read is given back before anything without it is inserted."""
+        pieces = []
+        failed: dict[int, str] = {}
+        for part in members:
+            try:
+                pieces.append((part, read_lines(self._storage, part, self._config.max_held_line_bytes)))
+            except (OSError, StorageError) as error:
+                failed[part.position] = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        if failed:
+            self._release(number, failed)
+        for part, piece in pieces:
+            self._digests.setdefault(part.position, xxhash.xxh3_128()).update(piece.raw)
+            BYTES_READ.add(len(piece.raw))
+        return pieces
+
+    def _release(self, number: int, failed: Mapping[int, str]) -> None:
+        labels = {label for _, label in self._log.receipts(self.load.load_id)}
+        if any(label.startswith(f"{number}.") for label in labels):
+            # What an earlier attempt inserted of this chunk was cut with the slice in it, so the rest cannot be told apart.
+            reasons = "; ".join(f"{self.load.slices[position].path} {reason}" for position, reason in failed.items())
+            raise LoadFailed(f"a part of the load is inserted already, and {reasons}")
+        self._log.release(self.load, failed)
+        self.load = replace(self.load, released=self.load.released | set(failed))
+        self._released.update(failed)
+        self._degraded.add(number)
+
+    def _parse(self, pieces: Sequence[tuple[Slice, RangeLines]]) -> ParsedChunk:
+        parsed = self._parse_once(pieces, [1] * len(pieces), count=True)
+        if parsed.rejected is None or all(piece.offset == 0 for _, piece in pieces):
+            return parsed
+        # Only rejected lines need their number, and only in a large file is it not known from the chunk itself.
+        numbers = [line_number(self._storage, part.path, piece.offset) for part, piece in pieces]
+        return self._parse_once(pieces, numbers, count=False)
+
+    def _parse_once(
+        self, pieces: Sequence[tuple[Slice, RangeLines]], line_numbers: Sequence[int], *, count: bool
+    ) -> ParsedChunk:
+        parser = ChunkParser(self._config.max_line_bytes)
+        for (part, piece), number in zip(pieces, line_numbers, strict=True):
+            source = LineSource(
+                path=part.path,
+                event_type=self.load.event_type,
+                project_id=part.project_id,
+                recorded_at_ms=part.timestamp_ms,
+                offset=piece.offset,
+                line=number,
+            )
+            added = parser.add(piece.data, source)
+            if count:
+                self._lines[part.position] += added.lines
+                LINES_READ.add(added.lines)
+        parsed = parser.finish()
+        if count and parsed.rejected is not None:
+            by_path = {part.path: part.position for part, _ in pieces}
+            for path, rejected in Counter(parsed.rejected.column("file").to_pylist()).items():
+                self._rejected[by_path[path]] += rejected
+        return parsed
+
+    def _check_rejected(self) -> None:
+        rejected, lines = sum(self._rejected.values()), sum(self._lines.values())
+        limit, ratio = self._config.max_rejected, self._config.max_rejected_ratio
+        if (limit is not None and rejected > limit) or (lines and rejected / lines > ratio):
+            option = f"--max_rejected={limit}" if limit is not None and rejected > limit else f"--max_rejected_ratio={ratio}"
+            worst = max(self._rejected, key=lambda position: self._rejected[position])
+            raise LoadFailed(
+                f"{rejected} of {lines} lines are bad, more than {option} allows; most of them in "
+                f"{self.load.slices[worst].path} ({self._rejected[worst]} bad lines)"
+            )
+
+    def _count_expired(self, parsed: ParsedChunk) -> None:
+        for (event_type, _), rows in parsed.rows.items():
+            days = self._config.ttl_days.get(event_type)
+            if days:
+                cutoff = pa.scalar(int(self._started * 1000) - days * _DAY_MS, pa.int64())
+                times = rows.column(TABLES[event_type].time_column).cast(pa.int64())
+                self._expired += pc.sum(pc.less(times, cutoff)).as_py() or 0
+
+
+class _ParseJsonlFn(RunFn):
+    def process(self, load: Load) -> Iterator[RowBlock | ParsedLoad]:
+        if interrupt.requested.is_set():
+            return  # stays recorded as it is; the next run takes it up
+        if load.committed:
+            yield ParsedLoad(load, started=time.time())
+            return
+        parser = LoadParser(load, self)
+        error = ""
+        try:
+            yield from parser
+        except Exception as caught:  # one bad load never blocks the others
+            error = str(caught) if isinstance(caught, (LoadFailed, StorageError, OSError)) else repr(caught)
+        yield parser.result(error)
+
+
+@dataclass(frozen=True)
+class ParseJsonl(beam.PTransform):  # type: ignore[misc]
+    """Reads and parses loads.
+
+    Input: recorded `Load`s. Elements of the output, for each load: its `RowBlock`s, then one `ParsedLoad` that says what
+    they add up to. A retry yields the same blocks with the same content. Holds one chunk in memory at a time.
+    """
+
+    config: IngestConfig
+
+    def expand(self, loads: beam.PCollection[Load]) -> beam.PCollection[RowBlock | ParsedLoad]:
+        return loads | "ParseLoads" >> beam.ParDo(_ParseJsonlFn(self.config)).with_output_types(object)

@@ -1,0 +1,151 @@
+"""WriteToClickHouse: one synchronous insert a block, a few of them under way at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.utils.windowed_value import WindowedValue
+
+from transforms.clickhouse import ClickHouseError, Unavailable
+from transforms.config import IngestConfig
+from transforms.metrics import BLOCKS_INSERTED, BLOCKS_PRESENT
+from transforms.parse_jsonl import ParsedLoad
+from transforms.row_block import RowBlock
+from transforms.run import RunFn
+
+
+@dataclass
+class _OpenLoad:
+    """A load whose blocks are being inserted by this worker."""
+
+    present: dict[tuple[str, str], int] = field(default_factory=dict)
+    """What the server had of it before, by (table, label)."""
+    seen: set[tuple[str, str]] = field(default_factory=set)
+    inserts: list[Future[None]] = field(default_factory=list)
+    error: str = ""
+
+    def collect(self) -> None:
+        """Takes note of inserts that are done."""
+        for insert in [insert for insert in self.inserts if insert.done()]:
+            self.inserts.remove(insert)
+            failure = insert.exception()
+            if failure is None:
+                BLOCKS_INSERTED.add()
+            elif not self.error:
+                self.error = str(failure)
+
+
+class _WriteBlocksFn(RunFn):
+    """Inserts blocks in the background; a load's end is passed on once all its inserts are acknowledged.
+
+    A load's end may come out with a later element or at the end of the bundle, so that the last inserts of one load
+    overlap with the parsing of the next.
+    """
+
+    def setup(self) -> None:
+        super().setup()
+        self._pool = ThreadPoolExecutor(self.config.inserts_in_flight, thread_name_prefix="insert")
+        self._unavailable = False
+
+    def teardown(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        super().teardown()
+
+    def start_bundle(self) -> None:
+        self._open: dict[str, _OpenLoad] = {}
+        self._ended: list[tuple[ParsedLoad, WindowedValue]] = []
+
+    def process(
+        self,
+        element: RowBlock | ParsedLoad,
+        timestamp: Any = beam.DoFn.TimestampParam,
+        window: Any = beam.DoFn.WindowParam,
+    ) -> Iterator[ParsedLoad]:
+        if isinstance(element, RowBlock):
+            self._write(element)
+        else:
+            self._ended.append((element, WindowedValue(None, timestamp, [window])))
+        for ended in self._take_ended(keep=1):
+            yield ended.value
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        yield from self._take_ended(keep=0)
+
+    def _write(self, block: RowBlock) -> None:
+        load = self._open.get(block.load_id)
+        if load is None:
+            load = self._open[block.load_id] = self._begin(block.load_id)
+        key = (block.table, block.label)
+        load.seen.add(key)
+        if key in load.present:
+            BLOCKS_PRESENT.add()
+            return
+        while self._under_way() >= self.config.inserts_in_flight:
+            wait([insert for other in self._open.values() for insert in other.inserts], return_when=FIRST_COMPLETED)
+            for other in self._open.values():
+                other.collect()
+        if not load.error:
+            load.inserts.append(self._pool.submit(self._insert, block))
+
+    def _under_way(self) -> int:
+        return sum(len(load.inserts) for load in self._open.values())
+
+    def _begin(self, load_id: str) -> _OpenLoad:
+        try:
+            if self._unavailable:
+                # Do not spend all the retries on each of many loads while the server is away: one look decides.
+                with replace(self.config.clickhouse, retry_attempts=1).connect() as probe:
+                    probe.query("SELECT 1")
+                self._unavailable = False
+            return _OpenLoad(present=self.log.receipts(load_id))
+        except ClickHouseError as error:
+            self._unavailable = self._unavailable or isinstance(error, Unavailable)
+            return _OpenLoad(error=str(error))
+
+    def _insert(self, block: RowBlock) -> None:
+        try:
+            self.client.insert(block.table, block.rows, token=block.token)
+        except Unavailable:
+            self._unavailable = True
+            raise
+
+    def _take_ended(self, keep: int) -> Iterator[WindowedValue]:
+        """The loads that ended and whose inserts are done; waits for them until at most `keep` are left under way."""
+        while self._ended:
+            parsed, place = self._ended[0]
+            load = self._open.get(parsed.load.load_id, _OpenLoad())
+            if len(self._ended) > keep:
+                wait(load.inserts)
+            load.collect()
+            if load.inserts:
+                return
+            self._ended.pop(0)
+            self._open.pop(parsed.load.load_id, None)
+            yield place.with_value(self._acknowledge(parsed, load))
+
+    def _acknowledge(self, parsed: ParsedLoad, load: _OpenLoad) -> ParsedLoad:
+        error = parsed.error or load.error
+        if not error and not parsed.load.committed and set(parsed.blocks) != load.seen:
+            error = f"{len(parsed.blocks)} blocks were parsed, but {len(load.seen)} came to be written here"
+        return replace(parsed, error=error)
+
+
+@dataclass(frozen=True)
+class WriteToClickHouse(beam.PTransform):  # type: ignore[misc]
+    """Inserts blocks that the server does not have yet.
+
+    Input: the `RowBlock`s of a load, then its `ParsedLoad`. An element of the output is the `ParsedLoad`, once every
+    insert of the load is acknowledged or one has failed for good (then with the error). A retry asks the server what it
+    has of the load, by receipts, and inserts only what is missing, under the same deduplication token.
+    """
+
+    config: IngestConfig
+
+    def expand(self, blocks: beam.PCollection[RowBlock | ParsedLoad]) -> beam.PCollection[ParsedLoad]:
+        return blocks | "InsertBlocks" >> beam.ParDo(_WriteBlocksFn(self.config)).with_output_types(ParsedLoad)
+
+
