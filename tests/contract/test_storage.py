@@ -1,0 +1,244 @@
+"""One suite for every kind of storage: what the pipeline rests on when it lists, reads, moves and locks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from transforms.storage import FileChanged, LocalStorage, Storage, StorageError, file_timestamp_ms, open_storage
+
+NAME = "20261120T120000Z_ab12.jsonl"
+TYPES = ("trace", "log")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "observability"
+
+
+@pytest.fixture
+def storage(root: Path) -> Storage:
+    root.mkdir()
+    storage = open_storage(str(root))
+    storage.check_writable()
+    return storage
+
+
+def put(root: Path, path: str, content: bytes = b"{}\n") -> str:
+    target = root / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content)
+    return str(target)
+
+
+def listed(storage: Storage, project: str | None = None) -> tuple[list[str], dict[str, str]]:
+    errors: dict[str, str] = {}
+    files = sorted(storage.list_pending(TYPES, project, errors.__setitem__))
+    return [os.path.relpath(file.path, storage.root) for file in files], errors
+
+
+def test_lists_pending_files_of_the_types_and_nothing_else(root: Path, storage: Storage) -> None:
+    put(root, f"trace/p1/{NAME}")
+    put(root, f"log/p2/{NAME}")
+    put(root, f"log/p2/processed/{NAME}")
+    put(root, f"metric/p1/{NAME}")
+    put(root, "trace/p1/.20261120T120000Z_cd.jsonl")
+    put(root, "trace/p1/20261120T120000Z_cd.jsonl.tmp")
+    put(root, f"trace/{NAME}")
+    assert listed(storage) == ([f"log/p2/{NAME}", f"trace/p1/{NAME}"], {})
+    assert listed(storage, "p1") == ([f"trace/p1/{NAME}"], {})
+
+
+def test_orders_by_the_time_in_the_name_then_by_path(root: Path, storage: Storage) -> None:
+    put(root, "trace/p1/20261120T120001Z_aa.jsonl")
+    put(root, "trace/p2/20261120T120000Z_bb.jsonl")
+    put(root, "log/p1/20261120T120001Z_aa.jsonl")
+    os.utime(put(root, "log/p1/no-time.jsonl"), (1, 1))
+    assert listed(storage)[0] == [
+        "log/p1/no-time.jsonl",
+        "trace/p2/20261120T120000Z_bb.jsonl",
+        "log/p1/20261120T120001Z_aa.jsonl",
+        "trace/p1/20261120T120001Z_aa.jsonl",
+    ]
+
+
+def test_a_name_with_an_impossible_time_goes_by_its_modification_time() -> None:
+    assert file_timestamp_ms("20261120T120000Z_ab.jsonl", 7) == 1795176000000
+    assert file_timestamp_ms("20261340T120000Z_ab.jsonl", 7) == 7
+    assert file_timestamp_ms("events.jsonl", 7) == 7
+
+
+def test_names_what_cannot_be_a_file_and_lists_the_rest(root: Path, storage: Storage) -> None:
+    put(root, f"trace/p1/{NAME}")
+    (root / "trace/p1/x.jsonl").mkdir()
+    (root / "trace/p1/gone.jsonl").symlink_to(root / "nowhere")
+    os.mkfifo(root / "trace/p1/pipe.jsonl")
+    files, errors = listed(storage)
+    assert files == [f"trace/p1/{NAME}"]
+    assert errors == {
+        str(root / "trace/p1/x.jsonl"): "is not a regular file",
+        str(root / "trace/p1/pipe.jsonl"): "is not a regular file",
+        str(root / "trace/p1/gone.jsonl"): "is a link to a file that does not exist",
+    }
+
+
+def test_reads_ranges(root: Path, storage: Storage) -> None:
+    path = put(root, f"trace/p1/{NAME}", b"0123456789")
+    assert storage.read(path, 0, 10) == b"0123456789"
+    assert storage.read(path, 3, 5) == b"34"
+    assert storage.read(path, 8, 99) == b"89"
+    assert storage.read(path, 10, 12) == b""
+
+
+def test_the_etag_changes_with_the_content(root: Path, storage: Storage) -> None:
+    path = put(root, f"trace/p1/{NAME}", b"one\n")
+    first = storage.etag(path)
+    assert first is not None and first == storage.etag(path)
+    with open(path, "ab") as file:
+        file.write(b"two\n")
+    assert storage.etag(path) != first
+    assert storage.etag(path + ".none") is None
+
+
+def moved(storage: Storage, path: str) -> str:
+    return storage.move_to_processed(path, storage.etag(path) or "")
+
+
+def test_moves_keep_the_name_and_the_etag(root: Path, storage: Storage) -> None:
+    path = put(root, f"trace/p1/{NAME}", b"one\n")
+    etag = storage.etag(path)
+    target = moved(storage, path)
+    assert target == str(root / "trace/p1/processed" / NAME)
+    assert storage.etag(target) == etag and not os.path.exists(path)
+
+
+def test_a_move_never_overwrites(root: Path, storage: Storage) -> None:
+    for number, content in enumerate((b"one\n", b"two\n", b"three\n")):
+        target = moved(storage, put(root, f"trace/p1/{NAME}", content))
+        assert Path(target).read_bytes() == content
+        assert os.path.basename(target) == (NAME if number == 0 else f"20261120T120000Z_ab12.{number + 1}.jsonl")
+    assert Path(root / "trace/p1/processed" / NAME).read_bytes() == b"one\n"
+
+
+def test_a_move_can_be_repeated_after_it_was_done(root: Path, storage: Storage) -> None:
+    path = put(root, f"trace/p1/{NAME}")
+    etag = storage.etag(path) or ""
+    target = storage.move_to_processed(path, etag)
+    assert storage.move_to_processed(path, etag) == target
+    put(root, f"trace/p1/{NAME}", b"another file under the same name\n")
+    assert storage.move_to_processed(path, etag) == target
+    assert os.path.exists(path)
+
+
+def test_a_move_that_was_cut_in_the_middle_is_finished(root: Path, storage: Storage) -> None:
+    path = put(root, f"trace/p1/{NAME}")
+    etag = storage.etag(path) or ""
+    (root / "trace/p1/processed").mkdir()
+    os.link(path, root / "trace/p1/processed" / NAME)
+    assert storage.move_to_processed(path, etag) == str(root / "trace/p1/processed" / NAME)
+    assert not os.path.exists(path)
+
+
+def test_a_file_that_changed_is_neither_moved_nor_deleted(root: Path, storage: Storage) -> None:
+    path = put(root, f"trace/p1/{NAME}", b"one\n")
+    etag = storage.etag(path) or ""
+    put(root, f"trace/p1/{NAME}", b"one and more\n")
+    with pytest.raises(FileChanged):
+        storage.move_to_processed(path, etag)
+    with pytest.raises(FileChanged):
+        storage.delete(path, etag)
+    assert Path(path).read_bytes() == b"one and more\n"
+
+
+def test_a_file_that_is_gone_is_moved_nowhere_and_deleted_already(root: Path, storage: Storage) -> None:
+    assert storage.move_to_processed(str(root / "trace/p1" / NAME), "some-etag") == ""
+    storage.delete(str(root / "trace/p1" / NAME), "some-etag")
+
+
+def test_many_movers_of_one_file_agree_on_one_target(root: Path, storage: Storage) -> None:
+    for number in range(20):
+        path = put(root, f"trace/p1/{number}.jsonl")
+        etag = storage.etag(path) or ""
+        targets: list[str] = []
+        threads = [
+            threading.Thread(target=lambda p=path, e=etag, t=targets: t.append(storage.move_to_processed(p, e)))  # type: ignore[misc]
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert set(targets) == {str(root / f"trace/p1/processed/{number}.jsonl")} and len(targets) == 4
+    assert len(os.listdir(root / "trace/p1/processed")) == 20
+
+
+def test_a_critical_section_is_for_one_at_a_time(storage: Storage) -> None:
+    inside: list[int] = []
+    most: list[int] = []
+
+    def enter() -> None:
+        for _ in range(20):
+            with storage.exclusive("shard"):
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(0.0005)
+                inside.pop()
+
+    threads = [threading.Thread(target=enter) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == 80 and max(most) == 1
+
+
+HOLDER = """
+import sys, time
+from transforms.storage import open_storage
+storage = open_storage(sys.argv[1])
+with storage.hold("run"), storage.exclusive("shard"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_process_held_is_free_at_once(root: Path, storage: Storage) -> None:
+    assert not storage.is_held("run")
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(root)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        assert storage.is_held("run")
+        storage.forget_dead()
+        assert storage.is_held("run")
+    finally:
+        holder.kill()
+        holder.wait()
+    assert not storage.is_held("run")
+    with storage.exclusive("shard"):
+        pass
+    storage.forget_dead()
+    assert os.listdir(root / ".ingest/runs") == []
+
+
+def test_a_name_may_have_many_holders(storage: Storage) -> None:
+    with storage.hold("run"):
+        with storage.hold("run"):
+            assert storage.is_held("run")
+        assert storage.is_held("run")
+    assert not storage.is_held("run")
+
+
+def test_what_cannot_be_an_input_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="does not exist"):
+        LocalStorage(str(tmp_path / "none")).check_writable()
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="is not a directory"):
+        LocalStorage(str(tmp_path / "file")).check_writable()
+    with pytest.raises(StorageError, match="scheme 'ftp'"):
+        open_storage("ftp://host/dir")

@@ -1,0 +1,80 @@
+"""Slices of a file, cut anywhere, together hold each of its lines exactly once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from transforms.lines import line_number, line_start, read_lines
+from transforms.loads import Slice
+from transforms.storage import FileChanged, LineTooLong, LocalStorage
+
+
+def whole_file(storage: LocalStorage, path: Path) -> Slice:
+    size = path.stat().st_size
+    return Slice(str(path), "p1", 0, 0, size, storage.etag(str(path)) or "", 0, size)
+
+
+def ranges(part: Slice, cuts: list[int]) -> list[Slice]:
+    edges = sorted({0, part.size, *(min(cut, part.size) for cut in cuts)})
+    return [
+        Slice(part.path, "p1", 0, 0, part.size, part.etag, start, end) for start, end in zip(edges, edges[1:], strict=False)
+    ]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    content=st.lists(st.sampled_from([b"a", b"bc", b"\n", b"\r\n", b"{}", b"x" * 50]), max_size=60).map(b"".join),
+    cuts=st.lists(st.integers(0, 400), max_size=8),
+)
+def test_ranges_cut_anywhere_give_each_line_once(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, cuts: list[int]
+) -> None:
+    path = tmp_path_factory.mktemp("lines") / "file.jsonl"
+    path.write_bytes(content)
+    storage = LocalStorage(str(path.parent))
+    read = [read_lines(storage, part, 10_000) for part in ranges(whole_file(storage, path), cuts)]
+    assert b"".join(piece.data for piece in read) == content
+    assert b"".join(bytes(piece.raw) for piece in read) == content
+    for piece in read:
+        assert content[piece.offset : piece.offset + len(piece.data)] == piece.data
+        if piece.data and piece.offset:
+            assert content[piece.offset - 1 : piece.offset] == b"\n"
+        assert line_number(storage, str(path), piece.offset) == content[: piece.offset].count(b"\n") + 1
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> LocalStorage:
+    return LocalStorage(str(tmp_path))
+
+
+def test_a_changed_file_is_not_taken_for_the_recorded_one(tmp_path: Path, storage: LocalStorage) -> None:
+    path = tmp_path / "file.jsonl"
+    path.write_bytes(b"{}\n")
+    part = whole_file(storage, path)
+    path.write_bytes(b"[]\n[]\n")
+    with pytest.raises(FileChanged, match="changed"):
+        read_lines(storage, part, 1000)
+    os.unlink(path)
+    with pytest.raises(FileChanged, match="gone"):
+        read_lines(storage, part, 1000)
+
+
+def test_a_line_that_cannot_be_held_is_told_with_its_place(tmp_path: Path, storage: LocalStorage) -> None:
+    path = tmp_path / "file.jsonl"
+    path.write_bytes(b"{}\n" + b"x" * 500_000 + b"\n{}\n")
+    first, second, *_ = ranges(whole_file(storage, path), [10, 400_000])
+    with pytest.raises(LineTooLong, match="reaches over byte 10 "):
+        read_lines(storage, first, 100_000)
+    assert read_lines(storage, first, 600_000).data == b"{}\n" + b"x" * 500_000 + b"\n"
+    assert read_lines(storage, second, 100_000).data == b""
+
+
+def test_the_start_of_a_line_is_found_backwards(tmp_path: Path, storage: LocalStorage) -> None:
+    path = tmp_path / "file.jsonl"
+    path.write_bytes(b"ab\n" + b"c" * 200_000 + b"\nd")
+    assert [line_start(storage, str(path), offset) for offset in (0, 2, 3, 150_000, 200_004, 200_005)] == [0, 0, 3, 3, 200_004, 200_004]

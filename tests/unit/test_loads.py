@@ -1,0 +1,75 @@
+"""Loads are cut within their bounds, lose no byte, and are the same whenever the same is recorded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transforms.loads import Load, Slice, cut_loads, make_load
+
+
+def slices(sizes: list[int]) -> list[Slice]:
+    return [Slice(f"/in/{i}.jsonl", "p", 0, 0, size, f"e{i}", 0, size) for i, size in enumerate(sizes)]
+
+
+def load(parts: list[Slice], block_bytes: int = 100, generation: int = 0) -> Load:
+    return make_load(
+        "trace", "trace-0", parts, block_bytes=block_bytes, block_rows=10, created_ms=1, generation=generation
+    )
+
+
+def covered(parts: list[Slice]) -> dict[str, list[tuple[int, int]]]:
+    """The ranges by file, joined where one begins at the end of the other."""
+    joined: dict[str, list[tuple[int, int]]] = {}
+    for part in parts:
+        ranges = joined.setdefault(part.path, [])
+        if ranges and ranges[-1][1] == part.start:
+            ranges[-1] = (ranges[-1][0], part.end)
+        else:
+            ranges.append((part.start, part.end))
+    return joined
+
+
+@given(st.lists(st.integers(0, 500), max_size=30), st.integers(1, 200), st.integers(1, 5))
+def test_groups_stay_within_their_bounds_and_cover_every_byte(sizes: list[int], load_bytes: int, load_files: int) -> None:
+    groups = list(cut_loads(slices(sizes), load_bytes=load_bytes, load_files=load_files))
+    assert all(len(group) <= load_files and sum(part.length for part in group) <= load_bytes for group in groups)
+    assert covered([part for group in groups for part in group]) == {f"/in/{i}.jsonl": [(0, size)] for i, size in enumerate(sizes)}
+
+
+@given(st.lists(st.integers(0, 500), min_size=1, max_size=30), st.integers(1, 200))
+def test_chunks_stay_within_their_bounds_and_cover_every_byte(sizes: list[int], block_bytes: int) -> None:
+    whole = load(slices(sizes), block_bytes)
+    chunks = list(whole.chunks())
+    assert all(chunk and sum(part.length for part in chunk) <= block_bytes for chunk in chunks)
+    assert covered([part for chunk in chunks for part in chunk]) == {f"/in/{i}.jsonl": [(0, size)] for i, size in enumerate(sizes)}
+
+
+def test_chunks_do_not_depend_on_what_was_released() -> None:
+    whole = load(slices([60, 60, 60]))
+    assert list(replace(whole, released=frozenset({1})).chunks()) == list(whole.chunks())
+
+
+def test_the_id_is_a_digest_of_the_membership() -> None:
+    parts = slices([10, 20])
+    assert load(parts).load_id == load(parts).load_id
+    others = [
+        load([parts[0]]),
+        load([parts[1], parts[0]]),
+        load([parts[0], replace(parts[1], etag="other")]),
+        load([parts[0], replace(parts[1], end=19)]),
+        load(parts, block_bytes=99),
+        load(parts, generation=1),
+    ]
+    assert len({load(parts).load_id, *(other.load_id for other in others)}) == len(others) + 1
+
+
+def test_members_know_their_place() -> None:
+    assert [part.position for part in load(slices([1, 2, 3])).slices] == [0, 1, 2]
+    assert [part.whole for part in (slices([5])[0], replace(slices([5])[0], start=1), replace(slices([5])[0], end=4))] == [
+        True,
+        False,
+        False,
+    ]
