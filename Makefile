@@ -1,0 +1,40 @@
+# Each target does all its own set-up, on a machine that has Python 3.10 or newer.
+
+SHELL := /bin/bash
+PYTHON ?= $(shell for v in 3.13 3.12 3.11 3.10; do p=$$(command -v python$$v) && "$$p" -c 'import venv, ensurepip' 2>/dev/null && echo "$$p" && exit; done; command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo/observability
+
+.PHONY: demo test lint format clean
+
+demo: $(VENV)/embedded
+	rm -rf demo
+	$(BIN)/python -m beam_pipeline generate --output=$(DEMO) --events=200000
+	$(BIN)/python -m beam_pipeline --runner=DirectRunner --input=$(DEMO)
+	$(BIN)/python -m beam_pipeline status --input=$(DEMO)
+
+test: $(VENV)/test
+	$(BIN)/python -m tests.support.flink
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/embedded $(VENV)/test: $(VENV)/%: pyproject.toml setup.py
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed; give it as PYTHON=/path/to/python3" >&2; exit 1; }
+	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[embedded$(if $(filter test,$*),$(comma)test)]'
+	touch $@
+
+comma := ,
