@@ -1,4 +1,4 @@
-"""The pipeline's options: names, defaults, environment variables, and everything that is checked before anything runs."""
+"""The options of all commands: names, defaults, environment variables, and all that is checked before anything runs."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import argparse
 import os
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
-
-from apache_beam.options.pipeline_options import PipelineOptions
+from typing import Any, NoReturn
 
 from transforms.clickhouse import ClickHouseConfig
 from transforms.config import MIB, IngestConfig
 from transforms.events import EVENT_TYPES
+from transforms.storage import StorageError, open_storage
 
 _SIZE = re.compile(r"^(\d+)\s*([kmgt]?)(i?b)?$", re.IGNORECASE)
+_PASSWORD = re.compile(r"^-*\w*(password|passwd)\w*$", re.IGNORECASE)
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?$")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -28,6 +28,22 @@ class OptionsError(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+def whole(text: str) -> int:
+    """A whole number."""
+    try:
+        return int(text.strip())
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
+def number(text: str) -> float:
+    """A number, such as 0.1."""
+    try:
+        return float(text.strip())
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
 
 
 def size(text: str) -> int:
@@ -47,7 +63,7 @@ def seconds(text: str) -> float:
 
 
 def instant(text: str) -> int:
-    """A point in time as epoch milliseconds: ISO 8601 (no offset means UTC), such as 2026-11-20 or 2026-11-20T12:00Z."""
+    """A time as epoch milliseconds: ISO 8601 (no offset means UTC), such as 2026-11-20 or 2026-11-20T12:00Z."""
     try:
         parsed = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
     except ValueError:
@@ -73,25 +89,121 @@ class Option:
 
     name: str
     parse: Callable[[str], Any] | None
-    """None for a switch."""
+    """Raises ArgumentTypeError. None for a switch."""
     default: Any
     help: str
     env: str = ""
     """An environment variable that gives the default."""
     metavar: str = ""
 
-    def add_to(self, parser: argparse._ActionsContainer) -> None:
-        """Adds the option to a parser. An environment variable is read when the parser is made."""
-        text = self.help + (f" [env: {self.env}]" if self.env else "")
+    @property
+    def placeholder(self) -> str:
+        """What stands for the value in help texts; '' for a switch."""
+        return "" if self.parse is None else self.metavar or self.name.rpartition("_")[2].upper()
+
+    @property
+    def default_text(self) -> str:
+        """The default as one would type it; '' when there is none."""
+        if self.parse is None or self.default is None:
+            return ""
+        if self.parse is size:
+            unit = next(shift for shift in (30, 20, 10, 0) if self.default % (1 << shift) == 0)
+            return f"{self.default >> unit}{' KMG'[unit // 10].strip()}"
+        if self.parse is seconds:
+            return f"{self.default:g}s"
+        return ",".join(self.default) if isinstance(self.default, tuple) else str(self.default)
+
+    def add_to(self, parser: argparse._ActionsContainer, *, as_text: bool = False) -> None:
+        """Adds the option to a parser.
+
+        The value is parsed, and its default is that of the environment variable or of the option; with `as_text` it is
+        left as it is and is None when not given, for `read_values`, which tells everything that is wrong at once.
+        """
+        notes = ([f"default: {self.default_text}"] if self.default_text else []) + (
+            [f"env: {self.env}"] if self.env else []
+        )
+        text = (self.help + (f" [{'; '.join(notes)}]" if notes else "")).replace("%", "%%")
         if self.parse is None:
             parser.add_argument(f"--{self.name}", action="store_true", default=self.default, help=text)
-            return
-        default = os.environ.get(self.env) or self.default if self.env else self.default
-        metavar = self.metavar or self.name.rpartition("_")[2].upper()
-        parser.add_argument(f"--{self.name}", type=self.parse, default=default, help=text, metavar=metavar)
+        elif as_text:
+            parser.add_argument(f"--{self.name}", default=None, help=text, metavar=self.placeholder)
+        else:
+            default = (os.environ.get(self.env) if self.env else None) or self.default
+            parser.add_argument(f"--{self.name}", type=self.parse, default=default, help=text, metavar=self.placeholder)
 
 
-INPUT = Option("input", str, None, "directory of event files: holds trace/, span/, log/, metric/, score/", "INGEST_INPUT", "DIR")
+class _TextParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise OptionsError([message.removeprefix("argument ")])
+
+
+def option_parser(options: Iterable[Option], **settings: Any) -> argparse.ArgumentParser:
+    """A parser that leaves values as text, and raises OptionsError where argparse would end the process."""
+    parser = _TextParser(allow_abbrev=False, add_help=False, **settings)
+    for option in options:
+        option.add_to(parser, as_text=True)
+    return parser
+
+
+def read_values(options: Sequence[Option], arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The options' values by name (of the arguments, else the environment, else defaults), and what arguments are left.
+
+    Names may be written with dashes for underscores. Raises OptionsError with every value that cannot be understood,
+    and for a password, which it does not repeat.
+    """
+    names = {option.name for option in options}
+    _refuse_passwords(names, arguments)
+    spelled = []
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        plain = flag[2:].replace("-", "_") if flag.startswith("--") else ""
+        spelled.append(f"--{plain}{equals}{value}" if plain in names else argument)
+    given, rest = option_parser(options).parse_known_args(spelled)
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for option in options:
+        text = getattr(given, option.name)
+        source = f"--{option.name}"
+        if text is None and option.env and os.environ.get(option.env):
+            text, source = os.environ[option.env], option.env
+        if option.parse is None or text is None:
+            values[option.name] = text if option.parse is None else option.default
+            continue
+        try:
+            values[option.name] = option.parse(text)
+        except argparse.ArgumentTypeError as error:
+            problems.append(f"{source}: {error}")
+    if problems:
+        raise OptionsError(problems)
+    return values, rest
+
+
+def _refuse_passwords(names: Container[str], arguments: Iterable[str]) -> None:
+    for argument in arguments:
+        flag = argument.partition("=")[0]
+        if (
+            flag.startswith("-")
+            and _PASSWORD.match(flag.replace("-", "_"))
+            and flag.lstrip("-").replace("-", "_") not in names
+        ):
+            raise OptionsError(
+                [
+                    f"{flag}: a password is not taken from the command line, where every user of the machine can read "
+                    "it; set the environment variable CLICKHOUSE_PASSWORD, or name a file with "
+                    "--clickhouse_password_from=file:/path"
+                ]
+            )
+
+
+INPUT = Option(
+    "input", str, None, "directory of event files: holds trace/, span/, log/, metric/, score/", "INGEST_INPUT", "DIR"
+)
+
+JSON = Option("json", None, False, "print one JSON object on standard output")
+DEBUG = Option("debug", None, False, "log what happens, and show the traceback of an error")
+OUTPUT = (JSON, DEBUG)
+QUIET = Option("quiet", None, False, "print nothing but warnings and errors")
+DRY_RUN = Option("dry_run", None, False, "tell what would be loaded, and load nothing")
 
 CONNECTION = (
     Option(
@@ -102,7 +214,13 @@ CONNECTION = (
         "CLICKHOUSE_URL",
         "URL",
     ),
-    Option("clickhouse_user", str, "default", "user on the server; the password is read from CLICKHOUSE_PASSWORD", "CLICKHOUSE_USER"),
+    Option(
+        "clickhouse_user",
+        str,
+        "default",
+        "user on the server; the password is read from CLICKHOUSE_PASSWORD",
+        "CLICKHOUSE_USER",
+    ),
     Option("clickhouse_database", str, "default", "database that holds the tables", "CLICKHOUSE_DATABASE"),
     Option(
         "clickhouse_password_from",
@@ -112,7 +230,7 @@ CONNECTION = (
         "",
         "REFERENCE",
     ),
-    Option("retry_attempts", int, 3, "how often an operation that may work later is tried", "", "N"),
+    Option("retry_attempts", whole, 3, "how often an operation that may work later is tried", "", "N"),
     Option("retry_delay", seconds, 1.0, "wait before the second try; doubles with each further one", "", "DURATION"),
 )
 
@@ -131,17 +249,19 @@ INGEST = (
         "",
         "DURATION",
     ),
-    Option("max_files", int, 50_000, "files taken up at a time; bounds memory, a run goes on until none is left", "", "N"),
-    Option("insert_batch_size", int, 250_000, "rows in an insert at most", "", "ROWS"),
+    Option(
+        "max_files", whole, 50_000, "files taken up at a time; bounds memory, a run goes on until none is left", "", "N"
+    ),
+    Option("insert_batch_size", whole, 250_000, "rows in an insert at most", "", "ROWS"),
     Option("block_bytes", size, 16 * MIB, "bytes of files parsed into one insert; memory grows with it", "", "SIZE"),
     Option("load_bytes", size, 64 * MIB, "bytes of files that are committed together", "", "SIZE"),
-    Option("load_files", int, 1000, "files that are committed together", "", "N"),
-    Option("inserts_in_flight", int, 2, "inserts under way at once on a worker", "", "N"),
+    Option("load_files", whole, 1000, "files that are committed together", "", "N"),
+    Option("inserts_in_flight", whole, 2, "inserts under way at once on a worker", "", "N"),
     Option("max_line_bytes", size, 8 * MIB, "a longer line is rejected", "", "SIZE"),
-    Option("max_rejected", int, None, "fail a load with more bad lines than this; its files stay pending", "", "N"),
+    Option("max_rejected", whole, None, "fail a load with more bad lines than this; its files stay pending", "", "N"),
     Option(
         "max_rejected_ratio",
-        float,
+        number,
         1.0,
         "fail a load with a larger part of bad lines than this (0 to 1); its files stay pending",
         "",
@@ -151,20 +271,56 @@ INGEST = (
 )
 
 
-class IngestOptions(PipelineOptions):  # type: ignore[misc]
-    """What `ingest` can be told, as Beam pipeline options. There is no option that holds a secret."""
+def local_path(directory: str) -> str:
+    """The input directory as the load log knows it: absolute and without links, so that each has one name only."""
+    return os.path.realpath(directory.removeprefix("file://"))
 
-    @classmethod
-    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
-        for option in INGEST:
-            option.add_to(parser)
+
+REJECTED = (
+    Option("file", str, None, "only lines of this file: its path, or the end of it from a name on", "", "PATH"),
+    Option("line", whole, None, "only the line with this number", "", "N"),
+    Option("reason", str, None, "only lines whose reason contains this", "", "TEXT"),
+    Option("project_id", str, None, "only lines of this project", "", "ID"),
+    Option("event_type", str, None, "only lines of this type", "", "TYPE"),
+    Option("load_id", str, None, "only lines of this load", "", "ID"),
+    Option("limit", whole, 50, "so many lines at most, those that were rejected last", "", "N"),
+    Option("raw", None, False, "with show: nothing but the lines, byte for byte"),
+)
+
+
+GENERATE = (
+    Option("output", str, None, "directory to write into: the later --input", "", "DIR"),
+    Option("events", whole, 200_000, "how many events", "", "N"),
+    Option("events_per_file", whole, 2_000, "events in a file", "", "N"),
+    Option("event_types", _event_types, EVENT_TYPES, "which types, with commas between", "", "TYPES"),
+    Option("projects", whole, 3, "how many projects", "", "N"),
+    Option("deployments", whole, 2, "how many deployments a project has", "", "N"),
+    Option("start", instant, None, "time of the earliest event; default: a day before the end", "", "TIME"),
+    Option("end", instant, None, "time of the latest event; default: now", "", "TIME"),
+    Option("seed", whole, 0, "the same seed gives the same events", "", "N"),
+    Option("dialect", str, "mixed", "how events are written: flat, envelope or mixed"),
+    Option("bad_ratio", number, 0.0, "part of the lines that are broken on purpose, 0 to 1"),
+)
+
+
+def input_problems(directory: str) -> list[str]:
+    """Why nothing can be loaded from this directory."""
+    try:
+        open_storage(directory)
+    except StorageError as error:
+        return [str(error)]
+    path = local_path(directory)
+    if os.path.isdir(path):
+        return []
+    what = "is not a directory" if os.path.exists(path) else "does not exist"
+    return [f"--input: {path} {what}; give the directory that holds {'/, '.join(EVENT_TYPES)}/"]
 
 
 def clickhouse_config(values: Mapping[str, Any]) -> ClickHouseConfig:
     """The connection that these option values describe; without a URL, an embedded database beside the input."""
     url = values.get("clickhouse_url")
     if not url:
-        url = f"chdb://{os.path.abspath(values['input']).rstrip(os.sep)}.clickhouse" if values.get("input") else ""
+        url = f"chdb://{local_path(values['input'])}.clickhouse" if values.get("input") else ""
     return ClickHouseConfig(
         url=url,
         user=values["clickhouse_user"],
@@ -186,11 +342,21 @@ def ingest_config(values: Mapping[str, Any]) -> IngestConfig:
     """The configuration of a run. Raises OptionsError with everything that is wrong with the values."""
     problems = [f"--input: is missing; {INPUT.help}"] if not values["input"] else []
     problems += connection_problems(values) if values["input"] else []
-    for name in ("max_files", "insert_batch_size", "block_bytes", "load_bytes", "load_files", "inserts_in_flight", "max_line_bytes"):
+    for name in (
+        "max_files",
+        "insert_batch_size",
+        "block_bytes",
+        "load_bytes",
+        "load_files",
+        "inserts_in_flight",
+        "max_line_bytes",
+    ):
         if values[name] < 1:
             problems.append(f"--{name}: {values[name]} must be at least 1")
     if values["block_bytes"] > values["load_bytes"]:
-        problems.append(f"--block_bytes: {values['block_bytes']} must not be more than --load_bytes, {values['load_bytes']}")
+        problems.append(
+            f"--block_bytes: {values['block_bytes']} must not be more than --load_bytes, {values['load_bytes']}"
+        )
     if values["max_rejected"] is not None and values["max_rejected"] < 0:
         problems.append(f"--max_rejected: {values['max_rejected']} must be at least 0")
     if not 0 <= values["max_rejected_ratio"] <= 1:
@@ -200,7 +366,7 @@ def ingest_config(values: Mapping[str, Any]) -> IngestConfig:
     if problems:
         raise OptionsError(problems)
     return IngestConfig(
-        input=os.path.abspath(values["input"].removeprefix("file://")),
+        input=local_path(values["input"]),
         clickhouse=clickhouse_config(values),
         run_id=uuid.uuid4().hex,
         event_types=tuple(values["event_types"]),

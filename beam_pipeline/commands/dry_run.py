@@ -1,0 +1,103 @@
+"""`ingest --dry_run`: what a run would take up, without touching a file or a row."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+from beam_pipeline.commands.base import FAILED, OK, database_exists, print_json, print_table, print_text, where
+from beam_pipeline.commands.status import owner_lives
+from beam_pipeline.history import History, LoadRecord
+from transforms import report
+from transforms.clickhouse import ClickHouseError
+from transforms.config import IngestConfig
+from transforms.match_files import match_files
+from transforms.storage import Storage, open_storage
+
+
+@dataclass
+class Pending:
+    """Pending files of one type."""
+
+    files: int = 0
+    bytes: int = 0
+
+
+def pending_by_type(storage: Storage, config: IngestConfig) -> dict[str, Pending]:
+    """The files that are pending now and that the configuration selects; what cannot be listed goes to the report."""
+    found: dict[str, Pending] = defaultdict(Pending)
+    for file in match_files(storage, config, report.fail):
+        found[file.event_type].files += 1
+        found[file.event_type].bytes += file.size
+    return {event_type: found[event_type] for event_type in config.event_types if event_type in found}
+
+
+def dry_run(config: IngestConfig, *, as_json: bool) -> int:
+    """Prints what would be loaded, and returns the exit code: 1 when that cannot be said for sure."""
+    storage = open_storage(config.input)
+    pending = pending_by_type(storage, config)
+    unfinished: list[LoadRecord] = []
+    error = ""
+    if database_exists(config.clickhouse):
+        try:
+            with config.connect() as client:
+                history = History(client)
+                unfinished = history.unfinished(config.input) if history.exists() else []
+        except ClickHouseError as caught:
+            error = str(caught)
+    loads = [(load, owner_lives(storage, load.run_id)) for load in unfinished]
+    if as_json:
+        print_json(_as_json(config, pending, loads, error))
+    else:
+        _print(config, pending, loads, error)
+    return FAILED if error or report.failures() else OK
+
+
+def _as_json(
+    config: IngestConfig, pending: dict[str, Pending], loads: list[tuple[LoadRecord, bool | None]], error: str
+) -> dict[str, Any]:
+    return {
+        "dry_run": True,
+        "input": config.input,
+        "clickhouse_url": config.clickhouse.url,
+        "clickhouse_database": config.clickhouse.database,
+        "pending": {name: {"files": found.files, "bytes": found.bytes} for name, found in pending.items()},
+        "unfinished_loads": [
+            {
+                "load_id": load.load_id,
+                "event_type": load.event_type,
+                "state": load.state,
+                "files": load.files,
+                "bytes": load.bytes,
+                "taken_up": lives is False,
+            }
+            for load, lives in loads
+        ],
+        "errors": [{"name": failure.name, "reason": failure.reason} for failure in report.failures()]
+        + ([{"name": "load log", "reason": error}] if error else []),
+    }
+
+
+def _print(
+    config: IngestConfig, pending: dict[str, Pending], loads: list[tuple[LoadRecord, bool | None]], error: str
+) -> None:
+    print_text(f"would load {config.input} into {where(config.clickhouse)}")
+    if pending:
+        rows = [(name, f"{found.files:,}", f"{found.bytes:,}") for name, found in pending.items()]
+        total = (f"{sum(found.files for found in pending.values()):,}", f"{sum(f.bytes for f in pending.values()):,}")
+        print_table({"type": "left", "files": "right", "bytes": "right"}, [*rows, ("all", *total)])
+    else:
+        print_text("no pending files")
+    taken_up = [load for load, lives in loads if lives is False]
+    if taken_up:
+        files = sum(load.files for load in taken_up)
+        print_text(
+            f"of these, {files:,} files are in {len(taken_up):,} unfinished loads of earlier runs, taken up first"
+        )
+    if len(taken_up) < len(loads):
+        print_text(f"{len(loads) - len(taken_up):,} loads are in the hands of runs under way and would be left alone")
+    for failure in report.failures():
+        print_text(f"error: {failure.name}: {failure.reason}")
+    if error:
+        print_text(f"error: the load log cannot be read, so some of these may be loaded already: {error}")

@@ -1,0 +1,48 @@
+"""`generate`: writes synthetic events, for a demonstration or a load test."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from beam_pipeline.commands.base import OK, Command, Invocation, print_json, print_text, printable
+from beam_pipeline.generate import GenerateOptions, generate
+from beam_pipeline.options import GENERATE, OUTPUT, OptionsError
+
+
+def run(invocation: Invocation) -> int:
+    """Writes the files and says what was written."""
+    values = invocation.values
+    if not values["output"]:
+        raise OptionsError(["--output: is missing; give the directory to write into"])
+    options = GenerateOptions(
+        output=values["output"],
+        events=values["events"],
+        events_per_file=values["events_per_file"],
+        event_types=values["event_types"],
+        projects=values["projects"],
+        deployments=values["deployments"],
+        start_ms=values["start"],
+        end_ms=values["end"],
+        seed=values["seed"],
+        dialect=values["dialect"],
+        bad_ratio=values["bad_ratio"],
+    )
+    problems = options.problems()
+    if problems:
+        raise OptionsError(problems)
+    written = generate(options)
+    if values["json"]:
+        print_json({"output": options.output} | asdict(written))
+        return OK
+    kinds = ", ".join(f"{count:,} {name}" for name, count in written.events.items())
+    broken = f", {written.bad_lines:,} lines broken on purpose" if written.bad_lines else ""
+    print_text(f"{sum(written.events.values()):,} events ({kinds}){broken}")
+    print_text(f"{written.files:,} files, {written.bytes / 1e6:,.1f} MB in {printable(options.output)}")
+    return OK
+
+
+COMMAND = Command(
+    name="generate",
+    options=(*GENERATE, *OUTPUT),
+    run=run,
+)

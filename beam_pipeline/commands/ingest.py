@@ -1,0 +1,208 @@
+"""`ingest`: loads what is pending, shows how far it is, and says how it ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import asdict
+from types import FrameType
+from typing import Any
+
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from rich.console import Console
+
+from beam_pipeline.commands.base import (
+    FAILED,
+    OK,
+    Command,
+    Invocation,
+    log_console,
+    print_json,
+    print_table,
+    print_text,
+    printable,
+    where,
+)
+from beam_pipeline.commands.dry_run import dry_run
+from beam_pipeline.options import DRY_RUN, INGEST, OUTPUT, QUIET, OptionsError, ingest_config, input_problems
+from beam_pipeline.progress import Display, Tracker, duration, make_display
+from beam_pipeline.worker import LOCAL_RUNNERS, IngestionWorker, ProcessingResult
+from transforms import interrupt, metrics, report
+from transforms.config import IngestConfig
+
+_LOOK_EVERY_S = 0.2
+_NAMED_ERRORS = 20
+
+
+class Stopping:
+    """Which signal asked the run to stop; 0 while none has."""
+
+    signum = 0
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Stopping]:
+    """Makes SIGINT and SIGTERM ask the stages to finish the loads in hand; a second SIGINT ends the process at once.
+
+    To be entered in the main thread after the database is connected, while the pipeline runs in another thread.
+    """
+    stopping = Stopping()
+
+    def stop(signum: int, _: FrameType | None) -> None:
+        if stopping.signum and signum == signal.SIGINT:
+            # Nothing needs an orderly end: the next run finishes what the load log says was begun.
+            os._exit(128 + signum)
+        stopping.signum = stopping.signum or signum
+        interrupt.requested.set()
+
+    previous = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopping
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+
+
+def run(invocation: Invocation) -> int:
+    """Loads, and returns the exit code."""
+    values = invocation.values
+    config = _config(invocation)
+    console = log_console()
+    if values["dry_run"]:
+        return dry_run(config, as_json=values["json"])
+    tracker = Tracker()
+    worker = IngestionWorker(
+        config, runner_options=invocation.beam_flags, max_files=values["max_files"], on_page=tracker.add_page
+    )
+    if not values["quiet"]:
+        console.print(f"loading {config.input} into {where(config.clickhouse)}")
+    try:
+        worker.init()
+        if _runner(invocation) in LOCAL_RUNNERS:
+            result, code = _run_here(worker, tracker, make_display(console, quiet=values["quiet"]))
+        else:
+            result, code = _run_elsewhere(worker, _runner(invocation), console)
+    finally:
+        worker.close()
+    if values["json"]:
+        print_json(_as_json(config, result))
+    elif not values["quiet"]:
+        _print_summary(config, result)
+    _print_warnings(config, result, console)
+    return code
+
+
+def _runner(invocation: Invocation) -> str:
+    return PipelineOptions(invocation.beam_flags).view_as(StandardOptions).runner or "DirectRunner"
+
+
+def _config(invocation: Invocation) -> IngestConfig:
+    """The configuration of the run. Raises OptionsError with everything that is wrong."""
+    problems = input_problems(invocation.values["input"]) if invocation.values["input"] else []
+    try:
+        config = ingest_config(invocation.values)
+    except OptionsError as error:
+        raise OptionsError(problems + error.problems) from None
+    if config.clickhouse.embedded:
+        # An embedded database belongs to one process.
+        if _runner(invocation) not in LOCAL_RUNNERS:
+            problems.append(
+                f"--clickhouse_url: {_runner(invocation)} has workers of its own, which cannot share an embedded "
+                "database; give the http(s) URL of a server"
+            )
+        elif PipelineOptions(invocation.beam_flags).view_as(DirectOptions).direct_running_mode == "multi_processing":
+            problems.append("--direct_running_mode: with an embedded database it must be in_memory or multi_threading")
+    if problems:
+        raise OptionsError(problems)
+    return config
+
+
+def _run_here(worker: IngestionWorker, tracker: Tracker, display: Display) -> tuple[ProcessingResult, int]:
+    with stop_on_signals() as stopping, display, ThreadPoolExecutor(1, thread_name_prefix="pipeline") as pool:
+        work = pool.submit(worker.process_once)
+        said = False
+        while wait([work], timeout=_LOOK_EVERY_S).not_done:
+            display.show(tracker.snapshot(metrics.local_counts(), len(report.failures())))
+            if stopping.signum and not said:
+                said = True
+                display.say("finishing the loads in hand, starting no new ones (press Ctrl-C again to end at once)")
+        result = work.result()
+    if result.interrupted:
+        return result, 128 + (stopping.signum or signal.SIGINT)
+    return result, FAILED if result.errors else OK
+
+
+def _run_elsewhere(worker: IngestionWorker, runner: str, console: Console) -> tuple[ProcessingResult, int]:
+    """Waits for a run whose stages are in other processes: a signal here cannot ask them to stop."""
+    console.print(f"waiting for {runner}")
+    result = worker.process_once()
+    return result, FAILED if result.errors else OK
+
+
+def _as_json(config: IngestConfig, result: ProcessingResult) -> dict[str, Any]:
+    return {
+        "input": config.input,
+        "clickhouse_url": config.clickhouse.url,
+        "clickhouse_database": config.clickhouse.database,
+        "run_id": config.run_id,
+    } | asdict(result)
+
+
+def _print_summary(config: IngestConfig, result: ProcessingResult) -> None:
+    if result.files_processed or result.loads:
+        counts = [(name, f"{rows:,}") for name, rows in result.events_by_type.items()]
+        print_table({"events": "left", "loaded": "right"}, [*counts, ("all", f"{result.events_ingested:,}")])
+        seconds = result.duration_ms / 1000
+        rate = f", {result.events_ingested / seconds:,.0f} events/s" if seconds else ""
+        size = f"{result.bytes_read / 1e6:,.1f} MB"
+        print_text(f"{result.files_processed:,} files in {result.loads:,} loads, {size} in {duration(seconds)}{rate}")
+        if result.adopted:
+            print_text(f"{result.adopted:,} loads were left unfinished by an earlier run and were taken up")
+    elif not (result.errors or result.skipped or result.interrupted):
+        print_text(f"nothing to load: no pending files in {printable(config.input)}{_hint(config)}")
+
+
+def _hint(config: IngestConfig) -> str:
+    if any(os.path.isdir(os.path.join(config.input, event_type)) for event_type in config.event_types):
+        return ""
+    if os.path.isdir(os.path.join(config.input, "observability")):
+        return f" itself; did you mean --input={printable(os.path.join(config.input, 'observability'))}?"
+    return f" (it has no directory {'/, '.join(config.event_types)}/)"
+
+
+def _print_warnings(config: IngestConfig, result: ProcessingResult, console: Console) -> None:
+    """What somebody has to know even when nothing else is printed."""
+    if result.rejected:
+        console.print(
+            f"warning: {result.rejected:,} lines were rejected; see: "
+            f"python -m beam_pipeline rejected --input={config.input}"
+        )
+    if result.expired:
+        console.print(
+            f"warning: {result.expired:,} events are older than their tables keep them, so ClickHouse will delete "
+            "them; to keep them: python -m beam_pipeline migrate --ttl_days=0 --logs_ttl_days=0"
+        )
+    if result.skipped:
+        console.print(f"{result.skipped:,} files were left alone because another run that is under way has them")
+    if result.interrupted:
+        console.print("stopped before everything was loaded; run the same command again to go on")
+    for failure in result.errors[:_NAMED_ERRORS]:
+        console.print(f"error: {printable(failure.name)}: {printable(failure.reason)}")
+    if len(result.errors) > _NAMED_ERRORS:
+        more = len(result.errors) - _NAMED_ERRORS
+        console.print(f"error: and {more:,} more; see: python -m beam_pipeline status --input={config.input}")
+
+
+COMMAND = Command(
+    name="ingest",
+    options=(*INGEST, DRY_RUN, *OUTPUT, QUIET),
+    run=run,
+    takes_beam_options=True,
+    details=(
+        "Pipeline options of Apache Beam, such as --runner (default: DirectRunner), are passed on to it.\n"
+        "Exit code: 0 all loaded, 1 something failed and stays pending, 2 wrong options, 130 or 143 interrupted."
+    ),
+)

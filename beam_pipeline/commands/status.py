@@ -1,0 +1,254 @@
+"""`status`: what was loaded from where, what was not and why. Reads only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from beam_pipeline.commands.base import (
+    OK,
+    Command,
+    Invocation,
+    checked_connection,
+    database_exists,
+    print_json,
+    print_table,
+    print_text,
+    printable,
+    where,
+)
+from beam_pipeline.history import FileProblem, History, LoadRecord, StateTotals
+from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, local_path
+from transforms.events import EVENT_TYPES
+from transforms.storage import LocalStorage, Storage
+
+_SHOWN = 10
+
+
+@dataclass
+class Pending:
+    """Files that wait in a directory, and what could not be listed."""
+
+    files: int = 0
+    bytes: int = 0
+    by_type: dict[str, int] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A load that is not done, with its first file and whether the run that has it is under way (None: unknown)."""
+
+    load: LoadRecord
+    first_file: str
+    owner_lives: bool | None
+
+
+@dataclass(frozen=True)
+class InputStatus:
+    """What there is to say about one input directory."""
+
+    input: str
+    pending: Pending | None
+    """None when the directory is not here."""
+    states: list[StateTotals]
+    rows: dict[str, int]
+    rejected: list[tuple[str, int]]
+    unfinished: list[Unfinished]
+    problems: list[FileProblem]
+    last: list[LoadRecord]
+
+
+def pending_files(storage: Storage) -> Pending:
+    """Counts the files that wait now."""
+    found = Pending()
+    for file in storage.list_pending(EVENT_TYPES, None, found.errors.__setitem__):
+        found.files += 1
+        found.bytes += file.size
+        found.by_type[file.event_type] = found.by_type.get(file.event_type, 0) + 1
+    return found
+
+
+def owner_lives(storage: Storage, run_id: str) -> bool | None:
+    """Whether the run that has a load is under way; None when this user may not look."""
+    try:
+        return storage.is_held(run_id)
+    except OSError:
+        return None
+
+
+def input_status(history: History | None, directory: str) -> InputStatus:
+    """What there is to say about a directory; without a history, what is in it."""
+    storage = LocalStorage(directory)
+    here = os.path.isdir(directory)
+    pending = pending_files(storage) if here else None
+    if history is None:
+        return InputStatus(directory, pending, [], {}, [], [], [], [])
+    loads = history.unfinished(directory)
+    first = history.first_files(load.load_id for load in loads)
+    return InputStatus(
+        input=directory,
+        pending=pending,
+        states=history.states(directory),
+        rows=history.rows_by_type(directory),
+        rejected=history.top_reasons(directory, _SHOWN),
+        unfinished=[
+            Unfinished(load, first.get(load.load_id, ""), owner_lives(storage, load.run_id) if here else None)
+            for load in loads
+        ],
+        problems=history.file_problems(directory),
+        last=history.last_loads(directory, _SHOWN),
+    )
+
+
+def run(invocation: Invocation) -> int:
+    """Prints the state of one input, or of all that the database knows."""
+    values = invocation.values
+    config = checked_connection(values)
+    chosen = [local_path(values["input"])] if values["input"] else []
+    if database_exists(config):
+        # One look is enough for somebody who waits at a terminal.
+        with replace(config, retry_attempts=1).connect() as client:
+            history = History(client)
+            initialized = history.exists()
+            inputs = chosen or (history.inputs() if initialized else [])
+            found = [input_status(history if initialized else None, directory) for directory in inputs]
+    else:
+        initialized = False
+        found = [input_status(None, directory) for directory in chosen]
+    if values["json"]:
+        print_json(
+            {
+                "clickhouse_url": config.url,
+                "clickhouse_database": config.database,
+                "initialized": initialized,
+                "inputs": [_as_json(status) for status in found],
+            }
+        )
+        return OK
+    print_text(f"database: {where(config)}")
+    if not initialized:
+        print_text("nothing has been loaded here: the tables do not exist yet; ingest makes them, or migrate")
+    elif not found:
+        print_text("nothing has been loaded yet")
+    for status in found:
+        _print(status)
+    return OK
+
+
+def _as_json(status: InputStatus) -> dict[str, Any]:
+    return {
+        "input": status.input,
+        "pending": asdict(status.pending) if status.pending else None,
+        "loads": {totals.state: asdict(totals) for totals in status.states},
+        "rows": status.rows,
+        "rejected": [{"reason": reason, "lines": lines} for reason, lines in status.rejected],
+        "unfinished": [
+            asdict(item.load) | {"first_file": item.first_file, "owner_lives": item.owner_lives}
+            for item in status.unfinished
+        ],
+        "file_problems": [asdict(problem) for problem in status.problems],
+        "last_loads": [asdict(load) for load in status.last],
+    }
+
+
+def _print(status: InputStatus) -> None:
+    print_text(f"\ninput: {printable(status.input)}")
+    if status.pending is None:
+        print_text("  the directory is not here")
+    else:
+        kinds = ", ".join(f"{count:,} {name}" for name, count in status.pending.by_type.items())
+        print_text(
+            f"  pending: {status.pending.files:,} files, {status.pending.bytes:,} bytes{f' ({kinds})' if kinds else ''}"
+        )
+        for path, reason in status.pending.errors.items():
+            print_text(f"  {printable(path)}: {reason}")
+    if status.states:
+        print_table(
+            {
+                "loads": "left",
+                "count": "right",
+                "files": "right",
+                "bytes": "right",
+                "inserted": "right",
+                "rejected": "right",
+            },
+            [
+                (t.state, f"{t.loads:,}", f"{t.files:,}", f"{t.bytes:,}", f"{t.inserted:,}", f"{t.rejected:,}")
+                for t in status.states
+            ],
+        )
+    _print_counts("events", "loaded", status.rows)
+    _print_counts("rejected because", "lines", dict(status.rejected))
+    if status.unfinished:
+        print_text("loads that are not done:")
+        for item in status.unfinished[:_SHOWN]:
+            print_text(f"  {_describe(item)}")
+        _print_more(len(status.unfinished))
+    if status.problems:
+        print_text("files that could not be loaded or moved:")
+        for problem in status.problems[:_SHOWN]:
+            print_text(f"  {printable(problem.path)}: {printable(problem.error)}")
+        _print_more(len(status.problems))
+    if status.last:
+        print_table(
+            {
+                "last loads": "left",
+                "type": "left",
+                "files": "right",
+                "inserted": "right",
+                "rejected": "right",
+                "took": "right",
+            },
+            [
+                (
+                    f"{load.updated_at:%Y-%m-%d %H:%M:%SZ}",
+                    load.event_type,
+                    f"{load.files:,}",
+                    f"{load.inserted:,}",
+                    f"{load.rejected:,}",
+                    f"{load.duration_ms / 1000:.1f}s",
+                )
+                for load in status.last
+            ],
+        )
+
+
+def _print_counts(title: str, unit: str, counts: Mapping[str, int]) -> None:
+    if counts:
+        print_table({title: "left", unit: "right"}, [(name, f"{count:,}") for name, count in counts.items()])
+
+
+def _print_more(count: int) -> None:
+    if count > _SHOWN:
+        print_text(f"  and {count - _SHOWN:,} more; --json has them")
+
+
+def _describe(item: Unfinished) -> str:
+    load = item.load
+    what = {
+        "assigned": "begun, not finished",
+        "failed": "failed",
+        "committed": "loaded, but its files are not all moved",
+    }[load.state]
+    owner = {
+        True: f"run {load.run_id} is at it",
+        False: "its run has ended, and the next one takes it up",
+        None: f"whether run {load.run_id} is at it is not known",
+    }[item.owner_lives]
+    files = f"{printable(item.first_file)}{f' and {load.files - 1:,} more' if load.files > 1 else ''}"
+    error = f": {printable(load.error)}" if load.error else ""
+    return f"{load.load_id} ({load.event_type}, attempt {load.attempt}), {what}, {owner}; {files}{error}"
+
+
+COMMAND = Command(
+    name="status",
+    options=(INPUT, *CONNECTION, *OUTPUT),
+    run=run,
+    details=(
+        "Without --input: every directory that was ever loaded into this database.\n"
+        "Exit code: 0 when it could be found out, also when nothing was loaded yet; 1 when the database cannot be read."
+    ),
+)

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_pipeline.beam_options import IngestOptions, unknown_to_beam
+from beam_pipeline.cli import COMMANDS, command_help, load_command
+from beam_pipeline.options import (
+    INGEST,
+    Option,
+    OptionsError,
+    clickhouse_config,
+    connection_problems,
+    ingest_config,
+    input_problems,
+    instant,
+    local_path,
+    number,
+    read_values,
+    seconds,
+    size,
+    whole,
+)
+from tests.support.option_table import README, option_tables, tables_in
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("CLICKHOUSE_", "INGEST_")):
+            monkeypatch.delenv(name)
+
+
+def values(*arguments: str) -> dict[str, Any]:
+    found, rest = read_values(INGEST, arguments)
+    assert rest == []
+    return found
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "value"),
+    [
+        (size, "1048576", 1 << 20),
+        (size, "512K", 512 << 10),
+        (size, "16m", 16 << 20),
+        (size, "2GiB", 2 << 30),
+        (size, "3 MB", 3 << 20),
+        (seconds, "10", 10.0),
+        (seconds, "1.5", 1.5),
+        (seconds, "500ms", 0.5),
+        (seconds, "5m", 300.0),
+        (seconds, "2h", 7200.0),
+        (seconds, "1d", 86400.0),
+        (instant, "1970-01-01", 0),
+        (instant, "1970-01-01T00:00:01Z", 1000),
+        (instant, "1970-01-01T01:00:00+01:00", 0),
+        (whole, " 7 ", 7),
+        (number, "0.25", 0.25),
+    ],
+)
+def test_values_are_understood(parse: Callable[[str], Any], text: str, value: object) -> None:
+    assert parse(text) == value
+
+
+@pytest.mark.parametrize(
+    ("parse", "text"),
+    [
+        (size, "16X"),
+        (size, "-1"),
+        (size, ""),
+        (seconds, "soon"),
+        (seconds, "-1s"),
+        (instant, "yesterday"),
+        (whole, "1.5"),
+        (number, "half"),
+    ],
+)
+def test_values_that_are_not_understood_are_told_back(parse: Callable[[str], Any], text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="^" + repr(text)):
+        parse(text)
+
+
+def test_an_argument_beats_the_environment_beats_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert values("--input=x")["clickhouse_database"] == "default"
+    monkeypatch.setenv("CLICKHOUSE_DATABASE", "events")
+    assert values("--input=x")["clickhouse_database"] == "events"
+    assert values("--input=x", "--clickhouse_database=other")["clickhouse_database"] == "other"
+
+
+def test_names_may_have_dashes_and_values_may_follow() -> None:
+    found = values("--clickhouse-url=http://h:1", "--max-files", "7", "--delete-after-process")
+    assert (found["clickhouse_url"], found["max_files"], found["delete_after_process"]) == ("http://h:1", 7, True)
+
+
+def test_what_is_left_is_given_back() -> None:
+    _, rest = read_values(INGEST, ["--runner=X", "--input=y", "--flink_master", "z"])
+    assert rest == ["--runner=X", "--flink_master", "z"]
+
+
+def test_names_are_not_abbreviated() -> None:
+    assert read_values(INGEST, ["--max_file=1"])[1] == ["--max_file=1"]
+
+
+def test_everything_that_is_not_understood_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    option = Option("level", whole, 1, "", "INGEST_LEVEL")
+    monkeypatch.setenv("INGEST_LEVEL", "high")
+    with pytest.raises(OptionsError) as caught:
+        read_values((*INGEST, option), ["--max_files=many", "--since=then", "--event_types=trace,alien"])
+    assert [problem.split(" ")[0] for problem in caught.value.problems] == [
+        "--event_types:",
+        "--since:",
+        "--max_files:",
+        "INGEST_LEVEL:",
+    ]
+
+
+def test_a_missing_value_is_told() -> None:
+    with pytest.raises(OptionsError, match="--max_files: expected one argument"):
+        read_values(INGEST, ["--max_files"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--clickhouse_password=hush"], ["--clickhouse-password", "hush"], ["--password=hush"], ["--db_passwd", "hush"]],
+)
+def test_a_password_is_refused_and_not_repeated(arguments: list[str]) -> None:
+    with pytest.raises(OptionsError, match="CLICKHOUSE_PASSWORD") as caught:
+        read_values(INGEST, arguments)
+    assert "hush" not in str(caught.value)
+
+
+def test_a_url_with_a_password_is_refused_and_not_repeated() -> None:
+    problems = connection_problems(values("--clickhouse_url=http://me:hush@h:8123"))
+    assert len(problems) == 1 and "CLICKHOUSE_PASSWORD" in problems[0] and "hush" not in problems[0]
+
+
+def test_a_password_instead_of_a_reference_is_refused_and_not_repeated() -> None:
+    problems = connection_problems(values("--input=x", "--clickhouse_password_from=hush"))
+    assert len(problems) == 1 and "env:NAME" in problems[0] and "hush" not in problems[0]
+
+
+def test_the_default_database_is_beside_the_input(tmp_path: Path) -> None:
+    for spelling in (f"{tmp_path}/in", f"{tmp_path}/in/", f"file://{tmp_path}/in", f"{tmp_path}/x/../in"):
+        assert clickhouse_config(values(f"--input={spelling}")).path == str(tmp_path / "in.clickhouse")
+
+
+def test_an_input_has_one_name_however_it_is_spelled(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    assert local_path(f"{tmp_path}/link/") == str(tmp_path / "in")
+
+
+def test_without_url_and_input_there_is_no_database() -> None:
+    (problem,) = connection_problems(values())
+    assert "--clickhouse_url" in problem and "--input" in problem
+
+
+def test_an_input_that_cannot_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert input_problems(str(tmp_path)) == []
+    assert "is not a directory" in input_problems(str(tmp_path / "file"))[0]
+    assert "does not exist" in input_problems(str(tmp_path / "none"))[0]
+    assert "s3" in input_problems("s3://bucket/x")[0]
+
+
+def test_every_problem_of_a_run_is_told_at_once() -> None:
+    with pytest.raises(OptionsError) as caught:
+        ingest_config(
+            values(
+                "--input=x",
+                "--clickhouse_url=ftp://h",
+                "--clickhouse_database=a-b",
+                "--retry_attempts=0",
+                "--max_files=0",
+                "--block_bytes=2M",
+                "--load_bytes=1M",
+                "--max_rejected=-1",
+                "--max_rejected_ratio=2",
+                "--since=2026-02-01",
+                "--until=2026-01-01",
+            )
+        )
+    assert sorted(problem.split(":")[0] for problem in caught.value.problems) == sorted(
+        [
+            "--clickhouse_url",
+            "--clickhouse_database",
+            "--retry_attempts",
+            "--max_files",
+            "--block_bytes",
+            "--max_rejected",
+            "--max_rejected_ratio",
+            "--since",
+        ]
+    )
+
+
+def test_options_become_the_configuration(tmp_path: Path) -> None:
+    config = ingest_config(
+        values(
+            f"--input={tmp_path}",
+            "--event_types=log,trace,log",
+            "--since=1970-01-01T00:00:01Z",
+            "--min_file_age=5s",
+            "--insert_batch_size=9",
+            "--delete_after_process",
+            "--max_rejected_ratio=0.5",
+        )
+    )
+    assert config.input == str(tmp_path)
+    assert config.event_types == ("log", "trace")
+    assert (config.since_ms, config.min_file_age_s, config.block_rows) == (1000, 5.0, 9)
+    assert config.delete_after_process and config.max_rejected_ratio == 0.5
+
+
+def test_beam_reads_the_same_options_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGEST_INPUT", "from-the-environment")
+    arguments = [
+        "--max_files=7",
+        "--event_types=log,trace",
+        "--block_bytes=1M",
+        "--since=2026-01-01",
+        "--delete_after_process",
+    ]
+    ours, _ = read_values(INGEST, arguments)
+    beams = PipelineOptions(arguments).view_as(IngestOptions)
+    assert {name: getattr(beams, name) for name in ours} == ours
+
+
+def test_options_of_beam_pass_and_others_do_not() -> None:
+    assert unknown_to_beam(["--runner=DirectRunner", "--direct_num_workers", "2", "--streaming"]) == []
+    assert unknown_to_beam(["--no_such=1", "--direct_num_workers=2", "-x"]) == ["--no_such=1", "-x"]
+
+
+def test_other_runners_have_options_of_their_own() -> None:
+    assert unknown_to_beam(["--runner=FlinkRunner", "--checkpointing_interval=3000"]) == []
+
+
+def test_a_value_that_beam_does_not_understand_is_told() -> None:
+    with pytest.raises(OptionsError, match=r"direct_num_workers.*abc"):
+        unknown_to_beam(["--direct_num_workers=abc"])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_has_all_its_options_and_defaults(name: str) -> None:
+    command = load_command(name)
+    text = " ".join(command_help(command).split())
+    for option in command.options:
+        assert f"--{option.name}" in text
+        assert " ".join(option.help.split()) in text
+        if option.default_text:
+            assert f"default: {option.default_text}" in text
+        if option.env:
+            assert f"env: {option.env}" in text
+
+
+def test_the_option_tables_of_the_readme_are_those_of_the_code() -> None:
+    """When this fails: python -m tests.support.option_table"""
+    assert tables_in(README.read_text(encoding="utf-8")) == option_tables()
