@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import uuid
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -368,7 +367,6 @@ def ingest_config(values: Mapping[str, Any]) -> IngestConfig:
     return IngestConfig(
         input=local_path(values["input"]),
         clickhouse=clickhouse_config(values),
-        run_id=uuid.uuid4().hex,
         event_types=tuple(values["event_types"]),
         project_id=values["project_id"],
         since_ms=values["since"],

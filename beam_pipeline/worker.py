@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,8 @@ class SchemaOutOfDate(Exception):
 class ProcessingResult:
     """What one `process_once` did. Counts are of this run only; `errors` name what is left for a later run, and why."""
 
+    run_id: str = ""
+    """What the load log calls this run."""
     files_processed: int = 0
     events_ingested: int = 0
     events_by_type: dict[str, int] = field(default_factory=dict)
@@ -159,7 +162,11 @@ class IngestionWorker:
         storage.check_writable()
         storage.forget_dead()
         config = replace(
-            self.config, ttl_days=self._ttl_days(), modified_until_ms=self.config.modified_until_ms or int(started * 1000)
+            self.config,
+            # A run of its own each time: it takes up again what failed in the one before.
+            run_id=uuid.uuid4().hex,
+            ttl_days=self._ttl_days(),
+            modified_until_ms=self.config.modified_until_ms or int(started * 1000),
         )
         self._counts: Counter[str] = Counter()
         with storage.hold(config.run_id):
@@ -167,7 +174,7 @@ class IngestionWorker:
             if self._one_more_look():
                 self._counts[metrics.FILES_SKIPPED.name] = 0
                 self._run_pages(config)
-        result = self._result(started)
+        result = self._result(config.run_id, started)
         self._last_processed_at = _utc(time.time())
         self._files += result.files_processed
         self._events.update(result.events_by_type)
@@ -218,10 +225,11 @@ class IngestionWorker:
             )
         return dict(status.ttl_days)
 
-    def _result(self, started: float) -> ProcessingResult:
+    def _result(self, run_id: str, started: float) -> ProcessingResult:
         counts = self._counts
         by_type = {name: counts[metric.name] for name, metric in metrics.EVENTS_BY_TYPE.items() if counts[metric.name]}
         return ProcessingResult(
+            run_id=run_id,
             files_processed=counts[metrics.FILES_LOADED.name],
             events_ingested=sum(by_type.values()),
             events_by_type=by_type,
@@ -231,16 +239,16 @@ class IngestionWorker:
             adopted=counts[metrics.LOADS_ADOPTED.name],
             skipped=counts[metrics.FILES_SKIPPED.name],
             bytes_read=counts[metrics.BYTES_READ.name],
-            errors=self._failures(),
+            errors=self._failures(run_id),
             interrupted=interrupt.requested.is_set(),
             duration_ms=int((time.time() - started) * 1000),
         )
 
-    def _failures(self) -> list[Failure]:
+    def _failures(self, run_id: str) -> list[Failure]:
         """What failed in this process, and what the load log says of workers elsewhere."""
         found = {failure.name: failure.reason for failure in report.failures()}
         try:
-            for failure in load_failures(self.client, self.config.run_id):
+            for failure in load_failures(self.client, run_id):
                 found.setdefault(failure.name, failure.reason)
         except ClickHouseError as error:
             found["load log"] = f"cannot be read: {error}"

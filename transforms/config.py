@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +24,8 @@ class IngestConfig:
     input: str
     """The input directory, absolute."""
     clickhouse: ClickHouseConfig
-    run_id: str
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """What the load log calls the run. Never that of an earlier run: it would take that one's loads for its own."""
     event_types: tuple[str, ...] = EVENT_TYPES
     project_id: str | None = None
     since_ms: int | None = None

@@ -95,6 +95,8 @@ class Storage(Protocol):
         """Makes `is_held(name)` true everywhere for as long as it is entered and this process lives. May be held by many."""
 
     def is_held(self, name: str) -> bool:
+        if not os.path.exists(os.path.join(self.root, CONTROL, "runs", name)):
+            return False  # without writing anything, so that whoever may only read can ask
         """Whether a live process holds this name."""
 
     def forget_dead(self) -> None:
@@ -268,6 +270,8 @@ class LocalStorage:
             self._forget_unless_held(name)
 
     def is_held(self, name: str) -> bool:
+        if not os.path.exists(os.path.join(self.root, CONTROL, "runs", name)):
+            return False  # without writing anything, so that whoever may only read can ask
         # One prober at a time, since a probe is an exclusive lock that another probe would take for a holder.
         with self.exclusive("probe"):
             return self._probe(name)

@@ -147,7 +147,6 @@ def _as_json(config: IngestConfig, result: ProcessingResult) -> dict[str, Any]:
         "input": config.input,
         "clickhouse_url": config.clickhouse.url,
         "clickhouse_database": config.clickhouse.database,
-        "run_id": config.run_id,
     } | asdict(result)
 
 
