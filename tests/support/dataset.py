@@ -1,0 +1,151 @@
+"""A small input directory with known content, and the check that all of it arrived exactly once."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transforms.clickhouse import ClickHouse
+from transforms.events import REJECTED_TABLE, TABLES
+
+DAY = "2026-11-20"
+
+
+@dataclass
+class Dataset:
+    """What was written below a directory: events by type and file, and lines that must be rejected."""
+
+    root: str
+    files: list[str] = field(default_factory=list)
+    """Paths below the root."""
+    events: dict[str, list[str]] = field(default_factory=dict)
+    """Event ids by type, as often as they were delivered."""
+    rejected: list[tuple[str, int]] = field(default_factory=list)
+    """(path below the root, byte offset)."""
+
+    def save(self, path: Path) -> Path:
+        path.write_text(json.dumps(asdict(self)))
+        return path
+
+    @staticmethod
+    def load(path: Path) -> Dataset:
+        values = json.loads(path.read_text())
+        values["rejected"] = [tuple(value) for value in values["rejected"]]
+        return Dataset(**values)
+
+    def add_file(self, event_type: str, project: str, name: str, lines: list[tuple[str, str | None]]) -> str:
+        """Writes a file of (line, event id or None for a line that must be rejected); returns its path below the root."""
+        path = f"{event_type}/{project}/{name}"
+        offset = 0
+        for line, identity in lines:
+            if identity is None:
+                self.rejected.append((path, offset))
+            else:
+                self.events.setdefault(event_type, []).append(identity)
+            offset += len(line.encode()) + 1
+        target = Path(self.root, path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("".join(f"{line}\n" for line, _ in lines))
+        self.files.append(path)
+        return path
+
+
+def event(event_type: str, identity: str, *, at: str = f"{DAY}T12:00:00.000Z", **fields: Any) -> str:
+    """A line with an event that has all its required fields."""
+    values: dict[str, Any] = {"type": event_type, "id": identity}
+    if event_type in ("trace", "span"):
+        values |= {"name": "n", "startTime": at, "durationMs": len(identity)}
+    else:
+        values |= {"timestamp": at}
+    if event_type == "span":
+        values |= {"traceId": "t1"}
+    if event_type == "log":
+        values |= {"level": "info", "message": "m"}
+    if event_type in ("metric", "score"):
+        values |= {"name": "n", "value": 1.5}
+    return json.dumps(values | fields)
+
+
+def make_dataset(root: Path, *, files: int = 3, lines: int = 60, projects: int = 2) -> Dataset:
+    """`files` files of `lines` lines for each type and project, one line in thirty broken, two hours and two months."""
+    dataset = Dataset(str(root))
+    root.mkdir(parents=True, exist_ok=True)
+    for event_type in TABLES:
+        for project in range(projects):
+            for file in range(files):
+                made: list[tuple[str, str | None]] = []
+                for line in range(lines):
+                    identity = f"{event_type}-{project}-{file}-{line}"
+                    month = "10" if line % 20 == 7 else "11"
+                    at = f"2026-{month}-20T1{line % 2}:00:{file:02d}.000Z"
+                    made.append(
+                        ('{"broken', None)
+                        if line % 30 == 3
+                        else (event(event_type, identity, at=at, status="ok" if line % 3 else "error"), identity)
+                        if event_type in ("trace", "span")
+                        else (event(event_type, identity, at=at), identity)
+                    )
+                dataset.add_file(event_type, f"p{project}", f"20261120T12{project:02d}{file:02d}Z_{file:04x}.jsonl", made)
+    return dataset
+
+
+def wrongs(client: ClickHouse, dataset: Dataset) -> list[str]:
+    """Everything that is not as it must be after all of the dataset was loaded; [] when each line arrived exactly once."""
+    found: list[str] = []
+    for event_type, table in TABLES.items():
+        expected = Counter(dataset.events.get(event_type, []))
+        rows = client.query(f"SELECT {table.id_column} AS id, count() AS n FROM {table.table} GROUP BY id")
+        actual = Counter({row["id"]: row["n"] for row in rows})
+        if actual != expected:
+            missing, extra = expected - actual, actual - expected
+            found.append(
+                f"{table.table}: {missing.total()} missing ({list(missing)[:3]}), {extra.total()} extra ({list(extra)[:3]})"
+            )
+        found += _rollup_wrongs(client, event_type)
+    rows = client.query(f"SELECT file, byte_offset, count() AS n FROM {REJECTED_TABLE} GROUP BY file, byte_offset")
+    rejected = Counter({(os.path.relpath(row["file"], dataset.root), row["byte_offset"]): row["n"] for row in rows})
+    if rejected != Counter(dataset.rejected):
+        expected_rejected = Counter(dataset.rejected)
+        found.append(f"rejected: missing {expected_rejected - rejected}, extra {rejected - expected_rejected}")
+    return found + _file_wrongs(client, dataset)
+
+
+def _rollup_wrongs(client: ClickHouse, event_type: str) -> list[str]:
+    table = TABLES[event_type]
+    keys = "project_id, deployment_id, hour"
+    view = client.query(f"SELECT {keys}, sum(count) AS n FROM {table.stats_view} GROUP BY {keys} ORDER BY {keys}")
+    recomputed = client.query(
+        f"SELECT project_id, deployment_id, toStartOfHour({table.time_column}) AS hour, count() AS n "
+        f"FROM {table.table} GROUP BY {keys} ORDER BY {keys}"
+    )
+    plain = [[(row["project_id"], str(row["hour"])[:13], row["n"]) for row in rows] for rows in (view, recomputed)]
+    return [] if plain[0] == plain[1] else [f"{table.stats_view}: {plain[0]} is not {plain[1]}"]
+
+
+def _file_wrongs(client: ClickHouse, dataset: Dataset) -> list[str]:
+    found = []
+    for path in dataset.files:
+        directory, name = os.path.split(os.path.join(dataset.root, path))
+        if os.path.exists(os.path.join(directory, name)):
+            found.append(f"{path} is still pending")
+        if not os.path.exists(os.path.join(directory, "processed", name)):
+            found.append(f"{path} is not in processed/")
+    processed = [name for _, _, names in os.walk(dataset.root) for name in names if name.endswith(".jsonl")]
+    if len(processed) != len(dataset.files):
+        found.append(f"{len(processed)} files are there, {len(dataset.files)} were written")
+    loads = client.query(
+        "SELECT state, count() AS n, sum(lines) AS lines, sum(inserted) AS inserted, sum(rejected) AS rejected "
+        "FROM mastra_admin_ingest_loads FINAL GROUP BY state"
+    )
+    if [row["state"] for row in loads] != ["finalized"]:
+        found.append(f"loads are not all finalized: {loads}")
+    else:
+        events = sum(len(ids) for ids in dataset.events.values())
+        sums = (loads[0]["inserted"], loads[0]["rejected"], loads[0]["lines"])
+        if sums != (events, len(dataset.rejected), events + len(dataset.rejected)):
+            found.append(f"the load log says (inserted, rejected, lines) = {sums}")
+    return found

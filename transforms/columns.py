@@ -1,0 +1,312 @@
+"""Decoded events of one type, as the columns of their table; and for one event, what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms.event_times import Milliseconds, parse_time, parse_times
+from transforms.events import TABLES, TIME
+
+_INT64 = 2**63
+
+
+class InvalidEvents(Exception):
+    """Some of the events lack a field or hold what cannot be stored; `problem` tells for each."""
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """What stands in for fields that an event may lack: one value per event. Made only when one lacks it."""
+
+    project_ids: Callable[[], Sequence[str]]
+    recorded_at_ms: Callable[[], Sequence[int]]
+
+
+@dataclass(frozen=True)
+class _Field:
+    column: str
+    attribute: str
+    json: str
+    """Name in the line, for messages."""
+    kind: str
+    default: Any = None
+
+
+def _text(column: str, attribute: str, json: str) -> _Field:
+    return _Field(column, attribute, json, "required_text")
+
+
+def _id(column: str, attribute: str, json: str) -> _Field:
+    return _Field(column, attribute, json, "identity")
+
+
+_DEPLOYMENT = _Field("deployment_id", "deployment_id", "deploymentId", "text", "")
+_PROJECT = _Field("project_id", "project_id", "projectId", "project")
+_RECORDED = _Field("recorded_at", "recorded_at", "recordedAt", "recorded")
+_STATUS = _Field("status", "status", "status", "text", "unset")
+_START = _Field("start_time", "start_time", "startTime", "required_time")
+_END = _Field("end_time", "end_time", "endTime", "time")
+_DURATION = _Field("duration_ms", "duration_ms", "durationMs", "duration")
+_TIMESTAMP = _Field("timestamp", "timestamp", "timestamp", "required_time")
+_NAME = _text("name", "name", "name")
+_TRACE = _Field("trace_id", "trace_id", "traceId", "nullable")
+_VALUE = _Field("value", "value", "value", "required_number")
+
+
+def _json(name: str, default: bytes) -> _Field:
+    return _Field(name, name, name, "json", default)
+
+
+FIELDS: Mapping[str, Sequence[_Field]] = {
+    "trace": (
+        _id("trace_id", "trace_id id", "id"),
+        _PROJECT,
+        _DEPLOYMENT,
+        _NAME,
+        _STATUS,
+        _START,
+        _END,
+        _DURATION,
+        _json("input", b""),
+        _json("output", b""),
+        _json("metadata", b"{}"),
+        _RECORDED,
+    ),
+    "span": (
+        _id("span_id", "span_id id", "id"),
+        _id("trace_id", "trace_id", "traceId"),
+        _Field("parent_span_id", "parent_span_id", "parentSpanId", "nullable"),
+        _PROJECT,
+        _DEPLOYMENT,
+        _NAME,
+        _Field("kind", "kind", "kind", "text", "internal"),
+        _STATUS,
+        _START,
+        _END,
+        _DURATION,
+        _json("attributes", b"{}"),
+        _json("events", b"[]"),
+        _RECORDED,
+    ),
+    "log": (
+        _id("id", "id", "id"),
+        _PROJECT,
+        _DEPLOYMENT,
+        _TRACE,
+        _Field("span_id", "span_id", "spanId", "nullable"),
+        _text("level", "level", "level"),
+        _text("message", "message", "message"),
+        _TIMESTAMP,
+        _json("attributes", b"{}"),
+        _RECORDED,
+    ),
+    "metric": (
+        _id("id", "id", "id"),
+        _PROJECT,
+        _DEPLOYMENT,
+        _NAME,
+        _Field("type", "metric_type type", "metricType", "text", "gauge"),
+        _VALUE,
+        _Field("unit", "unit", "unit", "nullable"),
+        _TIMESTAMP,
+        _json("labels", b"{}"),
+        _RECORDED,
+    ),
+    "score": (
+        _id("id", "id", "id"),
+        _PROJECT,
+        _DEPLOYMENT,
+        _TRACE,
+        _NAME,
+        _VALUE,
+        _Field("normalized_value", "normalized_value", "normalizedValue", "number"),
+        _Field("comment", "comment", "comment", "nullable"),
+        _TIMESTAMP,
+        _json("metadata", b"{}"),
+        _RECORDED,
+    ),
+}
+
+
+def bodies(events: Sequence[Any]) -> Sequence[Any]:
+    """Where the fields of each event are: its `data` when it came in an envelope, else the event itself."""
+    inner = [event.data for event in events]
+    if inner.count(None) == len(inner):
+        return events
+    return [event if data is None else data for event, data in zip(events, inner, strict=True)]
+
+
+def columns(event_type: str, events: Sequence[Any], fallback: Fallback) -> tuple[pa.RecordBatch, Milliseconds]:
+    """The rows of events of one type, in their order, and the time of each. Raises InvalidEvents."""
+    rows = bodies(events)
+    table = TABLES[event_type]
+    times: dict[str, Milliseconds] = {}
+    made: dict[str, pa.Array] = {}
+    for field in FIELDS[event_type]:
+        values = _values(rows, field.attribute)
+        if field.kind == "project":
+            made[field.column] = _projects(values, fallback)
+        elif field.kind == "recorded":
+            made[field.column] = _recorded(values, fallback)
+        elif field.kind == "required_time":
+            times[field.column] = _required_times(values)
+            made[field.column] = pa.array(times[field.column]).cast(TIME)
+        elif field.kind == "duration":
+            made[field.column] = _durations(values, made)
+        else:
+            made[field.column] = _BUILDERS[field.kind](values, field.default)
+    batch = pa.RecordBatch.from_arrays([made[name] for name in table.schema.names], schema=table.schema)
+    return batch, times[table.time_column]
+
+
+def problem(event_type: str, event: Any) -> str | None:
+    """What is wrong with one event, naming the field, its value and what would be right; None when nothing is."""
+    (body,) = bodies([event])
+    for field in FIELDS[event_type]:
+        (value,) = _values([body], field.attribute)
+        found = _problem(field, value)
+        if found:
+            return f"{field.json}: {found}"
+    return None
+
+
+def _problem(field: _Field, value: Any) -> str | None:
+    if field.kind in ("identity", "required_text", "required_time", "required_number") and value is None:
+        return "is missing"
+    if value == "" and field.kind in ("identity", "project"):
+        return "is empty"
+    if field.kind in ("required_time", "time", "recorded") and value is not None and parse_time(value) is None:
+        return f"{shorten(value)} is not a time from 1900 to 2299, in ISO 8601 or whole epoch milliseconds"
+    if field.kind == "duration" and value is not None and not _whole(value):
+        return f"{shorten(value)} is not a whole number of milliseconds"
+    return None
+
+
+def shorten(value: Any) -> str:
+    """A value for a message, cut to a length that can be read."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _values(rows: Sequence[Any], attributes: str) -> list[Any]:
+    """One attribute of each row; of two names for the same thing, the first that is there."""
+    first, _, second = attributes.partition(" ")
+    values = list(map(attrgetter(first), rows))
+    if second and None in values:
+        others = map(attrgetter(second), rows) if hasattr(rows[0], second) or len(rows) > 1 else [None] * len(rows)
+        values = [other if value is None else value for value, other in zip(values, others, strict=True)]
+    return values
+
+
+def _required_text(values: list[Any], _: Any) -> pa.Array:
+    if None in values:
+        raise InvalidEvents
+    return pa.array(values, pa.string())
+
+
+def _identity(values: list[Any], _: Any) -> pa.Array:
+    if None in values or "" in values:
+        raise InvalidEvents
+    return pa.array(values, pa.string())
+
+
+def _text_or_default(values: list[Any], default: str) -> pa.Array:
+    made = pa.array(values, pa.string())
+    return pc.fill_null(made, default) if made.null_count else made
+
+
+def _nullable(values: list[Any], _: Any) -> pa.Array:
+    return pa.array(values, pa.string())
+
+
+def _required_number(values: list[Any], _: Any) -> pa.Array:
+    if None in values:
+        raise InvalidEvents
+    return pa.array(values, pa.float64())
+
+
+def _number(values: list[Any], _: Any) -> pa.Array:
+    return pa.array(values, pa.float64())
+
+
+def _json_text(values: list[Any], default: bytes) -> pa.Array:
+    made = pa.array(list(map(bytes, values)), pa.binary())
+    absent = pc.or_(pc.equal(made, b""), pc.equal(made, b"null"))
+    return pc.if_else(absent, pa.scalar(default, pa.binary()), made) if pc.any(absent).as_py() else made
+
+
+def _nullable_times(values: list[Any], _: Any) -> pa.Array:
+    present = [value for value in values if value is not None]
+    parsed = parse_times(present) if present else np.empty(0, np.int64)
+    if parsed is None:
+        raise InvalidEvents
+    if len(present) == len(values):
+        return pa.array(parsed).cast(TIME)
+    mask = np.fromiter((value is None for value in values), bool, len(values))
+    filled = np.zeros(len(values), np.int64)
+    filled[~mask] = parsed
+    return pa.array(filled, mask=mask).cast(TIME)
+
+
+_BUILDERS: Mapping[str, Callable[[list[Any], Any], pa.Array]] = {
+    "identity": _identity,
+    "required_text": _required_text,
+    "text": _text_or_default,
+    "nullable": _nullable,
+    "required_number": _required_number,
+    "number": _number,
+    "json": _json_text,
+    "time": _nullable_times,
+}
+
+
+def _required_times(values: list[Any]) -> Milliseconds:
+    parsed = None if None in values else parse_times(values)
+    if parsed is None:
+        raise InvalidEvents
+    return parsed
+
+
+def _projects(values: list[Any], fallback: Fallback) -> pa.Array:
+    if "" in values:
+        raise InvalidEvents
+    if None in values:
+        values = [
+            other if value is None else value for value, other in zip(values, fallback.project_ids(), strict=True)
+        ]
+    return pa.array(values, pa.string())
+
+
+def _recorded(values: list[Any], fallback: Fallback) -> pa.Array:
+    if None in values:
+        values = [
+            other if value is None else value for value, other in zip(values, fallback.recorded_at_ms(), strict=True)
+        ]
+    return pa.array(_required_times(values)).cast(TIME)
+
+
+def _whole(value: Any) -> bool:
+    return (isinstance(value, int) or value.is_integer()) and -_INT64 <= value < _INT64
+
+
+def _durations(values: list[Any], made: Mapping[str, pa.Array]) -> pa.Array:
+    """Durations as given; where there is none, the time from start to end when both are known."""
+    if float in set(map(type, values)):
+        if not all(value is None or _whole(value) for value in values):
+            raise InvalidEvents
+        values = [None if value is None else int(value) for value in values]
+    try:
+        durations = pa.array(values, pa.int64())
+    except OverflowError:
+        raise InvalidEvents from None
+    if not durations.null_count:
+        return durations
+    elapsed = pc.subtract(made["end_time"].cast(pa.int64()), made["start_time"].cast(pa.int64()))
+    return pc.coalesce(durations, elapsed)

@@ -1,0 +1,268 @@
+"""The five event types: what a line may hold, and which table, columns and types it becomes.
+
+Lines come in two dialects, freely mixed: flat, `{"type": "trace", "id": …}`, and in an envelope,
+`{"type": "trace", "data": {"traceId": …}}`. The structs below are what msgspec decodes a line into; everything in them is
+optional, since a field may be in the line itself or in its `data`, and `parse_events` says what is required.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Union
+
+import msgspec
+import pyarrow as pa
+
+EVENT_TYPES = ("trace", "span", "log", "metric", "score")
+REJECTED_TABLE = "mastra_admin_rejected_events"
+
+Raw = msgspec.Raw
+Time = Union[str, int, float, None]
+Number = Union[int, float, None]
+Text = Union[str, None]
+Status = Literal["ok", "error", "unset"]
+Kind = Literal["internal", "server", "client", "producer", "consumer"]
+Level = Literal["debug", "info", "warn", "error"]
+MetricType = Literal["counter", "gauge", "histogram"]
+
+ABSENT = Raw(b"")
+
+
+class _Body(msgspec.Struct, gc=False, rename="camel"):
+    id: Text = None
+    project_id: Text = None
+    deployment_id: Text = None
+    recorded_at: Time = None
+
+
+class TraceBody(_Body, gc=False, rename="camel"):
+    trace_id: Text = None
+    name: Text = None
+    status: Union[Status, None] = None
+    start_time: Time = None
+    end_time: Time = None
+    duration_ms: Number = None
+    input: Raw = ABSENT
+    output: Raw = ABSENT
+    metadata: Raw = ABSENT
+
+
+class SpanBody(_Body, gc=False, rename="camel"):
+    span_id: Text = None
+    trace_id: Text = None
+    parent_span_id: Text = None
+    name: Text = None
+    kind: Union[Kind, None] = None
+    status: Union[Status, None] = None
+    start_time: Time = None
+    end_time: Time = None
+    duration_ms: Number = None
+    attributes: Raw = ABSENT
+    events: Raw = ABSENT
+
+
+class LogBody(_Body, gc=False, rename="camel"):
+    trace_id: Text = None
+    span_id: Text = None
+    level: Union[Level, None] = None
+    message: Text = None
+    timestamp: Time = None
+    attributes: Raw = ABSENT
+
+
+class MetricBody(_Body, gc=False, rename="camel"):
+    name: Text = None
+    metric_type: Union[MetricType, None] = None
+    value: Union[float, None] = None
+    unit: Text = None
+    timestamp: Time = None
+    labels: Raw = ABSENT
+
+
+class EnvelopedMetricBody(MetricBody, gc=False, rename="camel"):
+    type: Union[MetricType, None] = None
+
+
+class ScoreBody(_Body, gc=False, rename="camel"):
+    trace_id: Text = None
+    name: Text = None
+    value: Union[float, None] = None
+    normalized_value: Union[float, None] = None
+    comment: Text = None
+    timestamp: Time = None
+    metadata: Raw = ABSENT
+
+
+class Trace(TraceBody, tag="trace", tag_field="type", gc=False, rename="camel"):
+    data: Union[TraceBody, None] = None
+
+
+class Span(SpanBody, tag="span", tag_field="type", gc=False, rename="camel"):
+    data: Union[SpanBody, None] = None
+
+
+class Log(LogBody, tag="log", tag_field="type", gc=False, rename="camel"):
+    data: Union[LogBody, None] = None
+
+
+class Metric(MetricBody, tag="metric", tag_field="type", gc=False, rename="camel"):
+    type: ClassVar[None] = None
+    """In a flat line `type` is the event's; only in an envelope may it be the metric's."""
+    data: Union[EnvelopedMetricBody, None] = None
+
+
+class Score(ScoreBody, tag="score", tag_field="type", gc=False, rename="camel"):
+    data: Union[ScoreBody, None] = None
+
+
+Line = Union[Trace, Span, Log, Metric, Score]
+STRUCTS: Mapping[str, type[msgspec.Struct]] = {"trace": Trace, "span": Span, "log": Log, "metric": Metric, "score": Score}
+
+TIME = pa.timestamp("ms", "UTC")
+_TEXT = pa.string()
+_JSON = pa.binary()
+
+
+@dataclass(frozen=True)
+class EventTable:
+    """Where events of a type go. `schema` has the plan's columns, without those that say when and by which load."""
+
+    event_type: str
+    table: str
+    rollup: str
+    stats_view: str
+    time_column: str
+    id_column: str
+    schema: pa.Schema
+
+
+def _table(event_type: str, time_column: str, id_column: str, fields: list[tuple[str, pa.DataType]]) -> EventTable:
+    table = f"mastra_admin_{event_type}s"
+    return EventTable(
+        event_type=event_type,
+        table=table,
+        rollup=f"{table}_hourly",
+        stats_view=f"{table}_hourly_stats",
+        time_column=time_column,
+        id_column=id_column,
+        schema=pa.schema([*fields, ("recorded_at", TIME)]),
+    )
+
+
+TABLES: Mapping[str, EventTable] = {
+    "trace": _table(
+        "trace",
+        "start_time",
+        "trace_id",
+        [
+            ("trace_id", _TEXT),
+            ("project_id", _TEXT),
+            ("deployment_id", _TEXT),
+            ("name", _TEXT),
+            ("status", _TEXT),
+            ("start_time", TIME),
+            ("end_time", TIME),
+            ("duration_ms", pa.int64()),
+            ("input", _JSON),
+            ("output", _JSON),
+            ("metadata", _JSON),
+        ],
+    ),
+    "span": _table(
+        "span",
+        "start_time",
+        "span_id",
+        [
+            ("span_id", _TEXT),
+            ("trace_id", _TEXT),
+            ("parent_span_id", _TEXT),
+            ("project_id", _TEXT),
+            ("deployment_id", _TEXT),
+            ("name", _TEXT),
+            ("kind", _TEXT),
+            ("status", _TEXT),
+            ("start_time", TIME),
+            ("end_time", TIME),
+            ("duration_ms", pa.int64()),
+            ("attributes", _JSON),
+            ("events", _JSON),
+        ],
+    ),
+    "log": _table(
+        "log",
+        "timestamp",
+        "id",
+        [
+            ("id", _TEXT),
+            ("project_id", _TEXT),
+            ("deployment_id", _TEXT),
+            ("trace_id", _TEXT),
+            ("span_id", _TEXT),
+            ("level", _TEXT),
+            ("message", _TEXT),
+            ("timestamp", TIME),
+            ("attributes", _JSON),
+        ],
+    ),
+    "metric": _table(
+        "metric",
+        "timestamp",
+        "id",
+        [
+            ("id", _TEXT),
+            ("project_id", _TEXT),
+            ("deployment_id", _TEXT),
+            ("name", _TEXT),
+            ("type", _TEXT),
+            ("value", pa.float64()),
+            ("unit", _TEXT),
+            ("timestamp", TIME),
+            ("labels", _JSON),
+        ],
+    ),
+    "score": _table(
+        "score",
+        "timestamp",
+        "id",
+        [
+            ("id", _TEXT),
+            ("project_id", _TEXT),
+            ("deployment_id", _TEXT),
+            ("trace_id", _TEXT),
+            ("name", _TEXT),
+            ("value", pa.float64()),
+            ("normalized_value", pa.float64()),
+            ("comment", _TEXT),
+            ("timestamp", TIME),
+            ("metadata", _JSON),
+        ],
+    ),
+}
+
+REJECTED_SCHEMA = pa.schema(
+    [
+        ("file", _TEXT),
+        ("line", pa.uint64()),
+        ("byte_offset", pa.uint64()),
+        ("event_type", _TEXT),
+        ("project_id", _TEXT),
+        ("reason", _TEXT),
+        ("raw", pa.binary()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LineSource:
+    """Where some lines come from, and what stands in for the fields that an event may lack."""
+
+    path: str
+    event_type: str
+    """By the path; a line's own type decides."""
+    project_id: str
+    recorded_at_ms: int
+    offset: int
+    """Byte offset in the file of the first byte."""
+    line: int
+    """1-based number of the first line."""

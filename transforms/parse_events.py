@@ -1,0 +1,246 @@
+"""Lines of JSON become Arrow rows by table and month; a line that cannot is rejected, alone, with the reason.
+
+Everything is done for whole chunks at a time, since work per event in Python is what costs: msgspec decodes all lines of
+a file in one call, and columns are made and checked as columns. Only when that fails is a file looked at line by line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from transforms.columns import Fallback, InvalidEvents, columns, problem
+from transforms.event_times import months
+from transforms.events import EVENT_TYPES, REJECTED_SCHEMA, STRUCTS, Line, LineSource
+
+_NEWLINE, _RETURN, _OPEN, _CLOSE = b"\n\r{}"
+_BOM = b"\xef\xbb\xbf"
+_BLANK = b" \t\r"
+
+_decoder = msgspec.json.Decoder(Line)
+_TYPE = re.compile(rb'"type"\s*:\s*"(\w+)"')
+_AT = re.compile(r"^(.*?)(?: - at `\$\.?(?:data\.)?(.*)`)?$", re.DOTALL)
+_ENUM = re.compile(r"^Invalid (?:enum )?value (.*)$", re.DOTALL)
+_CHOICES = {
+    "status": "ok, error, unset",
+    "kind": "internal, server, client, producer, consumer",
+    "level": "debug, info, warn, error",
+    "metricType": "counter, gauge, histogram",
+    "type": ", ".join(EVENT_TYPES),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AddedLines:
+    """How many non-blank lines there were, counted from the bytes alone."""
+
+    lines: int
+
+
+@dataclass(frozen=True)
+class ParsedChunk:
+    """The rows of a chunk by (event type, YYYYMM), in file order, and its rejected lines. They add up to `lines`."""
+
+    lines: int
+    rows: dict[tuple[str, int], pa.RecordBatch]
+    rejected: pa.RecordBatch | None
+
+
+@dataclass
+class _Segment:
+    """Lines of one file: decoded together, with the numbers of those that could not be."""
+
+    data: bytes
+    source: LineSource
+    lines: int
+    events: list[Any] = field(default_factory=list)
+    bad: dict[int, str] = field(default_factory=dict)
+    """Reasons by the number of the non-blank line, from 0."""
+
+    def good(self) -> Iterator[int]:
+        """The numbers of the lines that `events` are of."""
+        return (number for number in range(self.lines) if number not in self.bad)
+
+
+class ChunkParser:
+    """Parses the lines of several files together. Lines longer than `max_line_bytes` are rejected. Not for threads."""
+
+    def __init__(self, max_line_bytes: int = 8 * 1024 * 1024) -> None:
+        self._max_line_bytes = max_line_bytes
+        self._segments: list[_Segment] = []
+
+    def add(self, data: bytes, source: LineSource) -> AddedLines:
+        """Takes whole lines of one file: the last one may lack its newline."""
+        if not data:
+            return AddedLines(0)
+        lines = self._regular_lines(data)
+        segment = _Segment(data, source, lines)
+        if lines and (data.isascii() or _is_utf8(data)):
+            try:
+                segment.events = _decoder.decode_lines(data)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                segment.events = []
+        if not lines or len(segment.events) != lines:
+            self._decode_each(segment)
+        self._segments.append(segment)
+        return AddedLines(segment.lines)
+
+    def finish(self) -> ParsedChunk:
+        """The rows of everything that was added, and the lines that are rejected."""
+        segments, self._segments = self._segments, []
+        rows: dict[tuple[str, int], pa.RecordBatch] = {}
+        present = {kind for segment in segments for kind in set(map(type, segment.events))}
+        for event_type, struct in STRUCTS.items():
+            if struct in present:
+                rows.update(_rows(event_type, struct, segments))
+        return ParsedChunk(sum(segment.lines for segment in segments), rows, _rejected(segments))
+
+    def _regular_lines(self, data: bytes) -> int:
+        """The number of lines when each is `{…}` from its first byte to its last and none is too long; 0 otherwise.
+
+        A newline between `}` and `{` cannot be inside a value, so that as many values as lines means one in each line.
+        """
+        array = np.frombuffer(data, np.uint8)
+        ends = np.flatnonzero(array == _NEWLINE)
+        if not ends.size or ends[-1] != len(data) - 1:
+            ends = np.append(ends, len(data))
+        starts = np.empty_like(ends)
+        starts[0] = 0
+        starts[1:] = ends[:-1] + 1
+        if array[starts[-1]] != _OPEN or (ends - starts).max() > self._max_line_bytes:
+            return 0
+        last = array[ends - 1]
+        if (last == _RETURN).any():
+            last = array[ends - 1 - (last == _RETURN)]
+        regular = bool((array[starts] == _OPEN).all() and (last == _CLOSE).all())
+        return len(ends) if regular else 0
+
+    def _decode_each(self, segment: _Segment) -> None:
+        segment.events = []
+        number = -1
+        for number, (_, _, line) in enumerate(_lines(segment)):
+            if len(line) > self._max_line_bytes:
+                segment.bad[number] = f"line: {len(line)} bytes are more than {self._max_line_bytes}"
+                continue
+            try:
+                line.decode()
+                segment.events.append(_decoder.decode(line))
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                segment.bad[number] = _reason(error)
+        segment.lines = number + 1
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _lines(segment: _Segment) -> Iterator[tuple[int, int, bytes]]:
+    """(number of the line in the data from 0, offset in the data, bytes without white space around) of non-blank lines."""
+    offset = 0
+    for number, line in enumerate(segment.data.split(b"\n")):
+        length = len(line)
+        bom = len(_BOM) if number == 0 and segment.source.offset == 0 and line.startswith(_BOM) else 0
+        content = line[bom:].strip(_BLANK)
+        if content:
+            yield number, offset, content
+        offset += length + 1
+
+
+def _reason(error: Exception) -> str:
+    """Why a line could not be decoded, in the words of whoever wrote it."""
+    if isinstance(error, RecursionError):
+        return "line: nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return f"line: invalid UTF-8 ({error.reason})"
+    match = _AT.match(str(error))
+    message, name = (match[1], match[2]) if match else (str(error), None)
+    if not isinstance(error, msgspec.ValidationError):
+        return f"line: malformed JSON ({message.removeprefix('JSON is malformed: ')})"
+    if "missing required field `type`" in message:
+        return "type: is missing"
+    enum = _ENUM.match(message)
+    if enum and name in _CHOICES:
+        choices = _CHOICES["metricType"] if name == "type" and "`$.data" in str(error) else _CHOICES[name]
+        return f"{name}: {enum[1][:60]} is not one of {choices}"
+    return f"{name or 'line'}: {message[0].lower()}{message[1:]}"
+
+
+def _rows(
+    event_type: str, struct: type[Any], segments: Sequence[_Segment]
+) -> Iterator[tuple[tuple[str, int], pa.RecordBatch]]:
+    """The rows of one event type by month. Events that cannot be rows are moved to the bad lines of their segment."""
+    events = [event for segment in segments for event in segment.events if event.__class__ is struct]
+    try:
+        batch, times = columns(event_type, events, _fallback(struct, segments))
+    except InvalidEvents:
+        _sift(event_type, struct, segments)
+        events = [event for segment in segments for event in segment.events if event.__class__ is struct]
+        if not events:
+            return
+        batch, times = columns(event_type, events, _fallback(struct, segments))
+    by_month = months(times)
+    first = int(by_month.min())
+    if first == by_month.max():
+        yield (event_type, first), batch
+        return
+    for month in np.unique(by_month):
+        yield (event_type, int(month)), batch.filter(pa.array(by_month == month))
+
+
+def _sift(event_type: str, struct: type[Any], segments: Sequence[_Segment]) -> None:
+    for segment in segments:
+        kept = []
+        bad: dict[int, str] = {}
+        for number, event in zip(segment.good(), segment.events, strict=True):
+            reason = problem(event_type, event) if event.__class__ is struct else None
+            if reason is None:
+                kept.append(event)
+            else:
+                bad[number] = reason
+        segment.events = kept
+        segment.bad.update(bad)
+
+
+def _fallback(struct: type[Any], segments: Sequence[_Segment]) -> Fallback:
+    def repeated(value: str) -> list[Any]:
+        made: list[Any] = []
+        for segment in segments:
+            count = sum(event.__class__ is struct for event in segment.events)
+            made += [getattr(segment.source, value)] * count
+        return made
+
+    return Fallback(lambda: repeated("project_id"), lambda: repeated("recorded_at_ms"))
+
+
+def _rejected(segments: Sequence[_Segment]) -> pa.RecordBatch | None:
+    found: list[dict[str, Any]] = []
+    for segment in segments:
+        if not segment.bad:
+            continue
+        raw = segment.data.split(b"\n")
+        for number, (line, offset, content) in enumerate(_lines(segment)):
+            if number in segment.bad:
+                kind = _TYPE.search(content[:1_000_000])
+                event_type = kind[1].decode() if kind else ""
+                found.append(
+                    {
+                        "file": segment.source.path,
+                        "line": segment.source.line + line,
+                        "byte_offset": segment.source.offset + offset,
+                        "event_type": event_type if event_type in EVENT_TYPES else "",
+                        "project_id": segment.source.project_id,
+                        "reason": segment.bad[number],
+                        "raw": raw[line].removesuffix(b"\r"),
+                    }
+                )
+    return pa.RecordBatch.from_pylist(found, REJECTED_SCHEMA) if found else None

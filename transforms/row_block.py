@@ -1,0 +1,81 @@
+"""RowBlock: rows that go into one table and one monthly partition with one insert, named so that it can be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import xxhash
+
+from transforms.events import REJECTED_TABLE, TABLES, TIME
+from transforms.parse_events import ParsedChunk
+
+
+@dataclass(frozen=True, slots=True)
+class RowBlock:
+    """Rows of one table and one month of one load. Equal label and digest mean equal rows in equal order."""
+
+    load_id: str
+    label: str
+    """`{chunk}.{YYYYMM}.{part}`, unique for the load and the table; `{chunk}.rejected.0` for rejected lines."""
+    table: str
+    rows: pa.RecordBatch
+    digest: str
+
+    @property
+    def token(self) -> str:
+        """What ClickHouse tells a repeated insert by."""
+        return f"{self.load_id}:{self.table}:{self.label}:{self.digest}"
+
+    @property
+    def num_rows(self) -> int:
+        return int(self.rows.num_rows)
+
+    def __reduce__(self) -> tuple[object, tuple[str, str, str, bytes, str]]:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self.rows.schema) as writer:
+            writer.write_batch(self.rows)
+        return _restore, (self.load_id, self.label, self.table, sink.getvalue().to_pybytes(), self.digest)
+
+
+def _restore(load_id: str, label: str, table: str, data: bytes, digest: str) -> RowBlock:
+    with pa.ipc.open_stream(data) as reader:
+        return RowBlock(load_id, label, table, reader.read_next_batch(), digest)
+
+
+def cut_blocks(
+    load_id: str, chunk: int, parsed: ParsedChunk, *, ingested_at_ms: int, block_rows: int
+) -> Iterator[RowBlock]:
+    """The blocks of a parsed chunk: by table and month, at most `block_rows` rows each, always cut alike.
+
+    `ingested_at_ms` is the version of the rows: of two rows for one event, the later stays.
+    """
+    for (event_type, month), rows in parsed.rows.items():
+        for part, start in enumerate(range(0, rows.num_rows, block_rows)):
+            label = f"{chunk}.{month}.{part}"
+            block = rows.slice(start, block_rows)
+            yield _block(load_id, label, TABLES[event_type].table, block, "ingested_at", ingested_at_ms)
+    if parsed.rejected is not None:
+        yield _block(load_id, f"{chunk}.rejected.0", REJECTED_TABLE, parsed.rejected, "rejected_at", ingested_at_ms)
+
+
+def _block(load_id: str, label: str, table: str, rows: pa.RecordBatch, time_column: str, time_ms: int) -> RowBlock:
+    count = rows.num_rows
+    lineage = {
+        time_column: pa.repeat(pa.scalar(time_ms, pa.int64()), count).cast(TIME),
+        "load_id": pa.repeat(load_id, count),
+        "block": pa.repeat(label, count),
+    }
+    whole = pa.RecordBatch.from_arrays(
+        [*rows.columns, *lineage.values()], names=[*rows.schema.names, *lineage]
+    )
+    return RowBlock(load_id, label, table, whole, _digest(rows))
+
+
+def _digest(rows: pa.RecordBatch) -> str:
+    """Of the rows' values, whatever they were cut out of."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:  # writes slices without what is outside of them
+        writer.write_batch(rows)
+    return xxhash.xxh3_128_hexdigest(memoryview(sink.getvalue()))
