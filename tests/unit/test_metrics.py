@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from transforms import metrics
+from transforms.metrics import ALL_METRICS
+
+DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+
+def test_the_documented_metrics_are_those_of_the_code() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.+) \|$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
+    assert rows == [(metric.name, metric.unit, metric.meaning) for metric in ALL_METRICS]
+
+
+def test_names_are_unique() -> None:
+    names = [metric.name for metric in ALL_METRICS]
+    assert len(set(names)) == len(names)
+
+
+def test_counts_of_this_process_add_up_and_start_anew() -> None:
+    metrics.reset_local_counts()
+    metrics.FILES_LOADED.add(2)
+    metrics.FILES_LOADED.add()
+    metrics.FILES_FAILED.add(0)
+    assert metrics.local_counts() == {metrics.FILES_LOADED.name: 3}
+    metrics.reset_local_counts()
+    assert metrics.local_counts() == {}
