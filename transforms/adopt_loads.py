@@ -47,7 +47,7 @@ class _AdoptLoadsFn(RunFn):
             yield load
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class AdoptLoads(beam.PTransform):  # type: ignore[misc]
     """Takes up unfinished loads.
 

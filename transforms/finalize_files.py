@@ -121,7 +121,7 @@ class _FinalizeFilesFn(RunFn):
         return LoadResult(load.load_id, load.event_type, len(load.slices), parsed.counts, error=error)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class FinalizeFiles(beam.PTransform):  # type: ignore[misc]
     """Commits loads in the load log and moves their files to `processed/` (or deletes them).
 

@@ -64,7 +64,7 @@ class _MatchFilesFn(beam.DoFn):  # type: ignore[misc]
         yield from files
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class MatchFiles(beam.PTransform):  # type: ignore[misc]
     """Lists pending files once, oldest first.
 

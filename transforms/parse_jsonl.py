@@ -213,7 +213,7 @@ class _ParseJsonlFn(RunFn):
         yield parser.result(error)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class ParseJsonl(beam.PTransform):  # type: ignore[misc]
     """Reads and parses loads.
 

@@ -149,7 +149,7 @@ class _RecordLoadsFn(RunFn):
             report.fail(f"{files[0].path} and {len(files) - 1} more", f"could not be assigned to a load: {error}")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class GroupFiles(beam.PTransform):  # type: ignore[misc]
     """Groups pending files that belong together: one event type, one shard, one month, at most `load_files`.
 
@@ -173,7 +173,7 @@ def _shard_and_month(file: PendingFile) -> tuple[str, PendingFile]:
     return f"{shard_of(file.event_type, file.project_id)}/{month_of(file.timestamp_ms)}", file
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class RecordLoads(beam.PTransform):  # type: ignore[misc]
     """Writes down which load owns which files, before any of their rows is inserted.
 

@@ -134,7 +134,7 @@ class _WriteBlocksFn(RunFn):
         return replace(parsed, error=error)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class WriteToClickHouse(beam.PTransform):  # type: ignore[misc]
     """Inserts blocks that the server does not have yet.
 

@@ -1,0 +1,23 @@
+"""The ClickHouse schema: tables, rollups, and the migrations that create them."""
+
+from beam_pipeline.schema.migrations import (
+    TABLE_NAMES,
+    VIEW_NAMES,
+    MigrationReport,
+    SchemaStatus,
+    check_schema_status,
+    drop_all_tables,
+    run_migrations,
+)
+from beam_pipeline.schema.options import SchemaOptions
+
+__all__ = [
+    "TABLE_NAMES",
+    "VIEW_NAMES",
+    "MigrationReport",
+    "SchemaOptions",
+    "SchemaStatus",
+    "check_schema_status",
+    "drop_all_tables",
+    "run_migrations",
+]

@@ -1,0 +1,137 @@
+"""Hourly rollups: a mergeable target for each event table, the materialized view that fills it, and a view to read it.
+
+The materialized view adds one more row to each insert, the *receipt*: it names the load and block that the rows are of
+and how many they were. It is in the same part as the block's other rollup rows, and so there if and only if they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from beam_pipeline.schema.options import SchemaOptions
+from beam_pipeline.schema.tables import Column, Table
+from transforms.events import TABLES
+
+_QUANTILES = (0.5, 0.9, 0.95, 0.99)
+_LEVELS = ", ".join(map(str, _QUANTILES))
+HOUR = "DateTime64(0, 'UTC')"
+_TYPES = {
+    "status": "Enum8('unset' = 0, 'ok' = 1, 'error' = 2)",
+    "kind": "Enum8('internal' = 0, 'server' = 1, 'client' = 2, 'producer' = 3, 'consumer' = 4)",
+    "level": "Enum8('debug' = 0, 'info' = 1, 'warn' = 2, 'error' = 3)",
+    "name": "LowCardinality(String)",
+}
+
+
+@dataclass(frozen=True)
+class Rollup:
+    """The rollup of one event table. `keys` are what it groups by, besides project, deployment and hour."""
+
+    event_type: str
+    keys: tuple[str, ...]
+    value: str = ""
+    """The column whose sum, extremes and quantiles are kept; '' for counts alone."""
+    value_type: str = ""
+    names: tuple[str, str, str, str] = ("", "", "", "")
+    """What the view calls sum, average, minimum and maximum."""
+    keys_first: bool = False
+    """Whether the keys come before the hour in the sorting key, as the plan has it for names."""
+
+    @property
+    def target(self) -> Table:
+        """The table that holds the states."""
+        columns = [
+            Column("receipt", "String", "CODEC(ZSTD(1))"),
+            Column("project_id", "LowCardinality(String)"),
+            Column("deployment_id", "LowCardinality(String)"),
+            Column("hour", HOUR, "CODEC(DoubleDelta, ZSTD(1))"),
+            *(Column(key, _TYPES[key]) for key in self.keys),
+            Column("count", "SimpleAggregateFunction(sum, UInt64)"),
+        ]
+        if self.value:
+            columns += [
+                Column("values", "SimpleAggregateFunction(sum, UInt64)"),
+                Column("total", f"SimpleAggregateFunction(sum, {self.value_type})"),
+                Column("minimum", f"SimpleAggregateFunction(min, Nullable({self.value_type}))"),
+                Column("maximum", f"SimpleAggregateFunction(max, Nullable({self.value_type}))"),
+                Column("quantiles", f"AggregateFunction(quantilesTDigest({_LEVELS}), {self.value_type})"),
+            ]
+        place = (*self.keys, "hour") if self.keys_first else ("hour", *self.keys)
+        return Table(
+            name=TABLES[self.event_type].rollup,
+            columns=tuple(columns),
+            engine="AggregatingMergeTree",
+            order_by=("receipt", "project_id", "deployment_id", *place),
+            partition_by="toYYYYMM(hour)",
+            time_column="hour",
+            event_type=self.event_type,
+            deduplicated=True,
+        )
+
+    @property
+    def materialized_view(self) -> str:
+        return f"{self.target.name}_mv"
+
+    @property
+    def select(self) -> str:
+        """Cells and the receipt of one insert. In GROUPING SETS a key outside of the set is its type's default."""
+        table = TABLES[self.event_type]
+        keys = "".join(f", {key}" for key in self.keys)
+        inner = f"SELECT project_id, deployment_id{keys}, {table.time_column} AS at"
+        inner += ", dateTrunc('hour', at) AS cell_hour, 1 AS is_cell"
+        inner += ", if(load_id = '', '', concat(load_id, '/', block)) AS load_block"
+        outer = "SELECT load_block AS receipt, project_id, deployment_id"
+        outer += f", if(is_cell = 1, cell_hour, dateTrunc('hour', min(at))) AS hour{keys}, count() AS count"
+        if self.value:
+            zero = f"to{self.value_type}(0)"
+            inner += f", {self.value} AS measured"
+            outer += ", count(measured) AS values"
+            outer += f", ifNull(sum(measured), {zero}) AS total, min(measured) AS minimum, max(measured) AS maximum"
+            outer += f", quantilesTDigestStateIf({_LEVELS})(ifNull(measured, {zero}), is_cell = 1 AND measured IS NOT NULL)"
+            outer += " AS quantiles"
+        return (
+            f"{outer} FROM ({inner} FROM {table.table}) "
+            f"GROUP BY GROUPING SETS ((project_id, deployment_id, cell_hour{keys}, is_cell), (load_block)) "
+            "HAVING is_cell = 1 OR load_block != ''"
+        )
+
+    def create_materialized_view(self, options: SchemaOptions) -> str:
+        cluster = f" ON CLUSTER `{options.cluster}`" if options.cluster else ""
+        return f"CREATE MATERIALIZED VIEW IF NOT EXISTS {self.materialized_view}{cluster} TO {self.target.name} AS {self.select}"
+
+    def create_view(self, options: SchemaOptions) -> str:
+        """The view under the plan's name: finished numbers, right whatever has been merged yet."""
+        cluster = f" ON CLUSTER `{options.cluster}`" if options.cluster else ""
+        keys = "".join(f", {key}" for key in self.keys)
+        columns = f"project_id, deployment_id, hour{keys}, sum(r.count) AS count"
+        if self.value:
+            total, average, minimum, maximum = self.names
+            columns += (
+                f", if(sum(r.values) = 0, NULL, sum(r.total)) AS {total}"
+                f", if(sum(r.values) = 0, NULL, sum(r.total) / sum(r.values)) AS {average}"
+                f", min(r.minimum) AS {minimum}, max(r.maximum) AS {maximum}"
+                f", quantilesTDigestMerge({_LEVELS})(r.quantiles) AS merged"
+            )
+            columns += "".join(
+                f", if(sum(r.values) = 0, NULL, merged[{place}]) AS p{int(level * 100)}"
+                for place, level in enumerate(_QUANTILES, 1)
+            )
+        inner = (
+            f"SELECT {columns} FROM {self.target.name} AS r WHERE receipt = '' "
+            f"GROUP BY project_id, deployment_id, hour{keys}"
+        )
+        outer = f"SELECT * EXCEPT (merged) FROM ({inner})" if self.value else inner
+        return f"CREATE OR REPLACE VIEW {TABLES[self.event_type].stats_view}{cluster} AS {outer}"
+
+
+_DURATIONS = ("total_duration_ms", "avg_duration_ms", "min_duration_ms", "max_duration_ms")
+_VALUES = ("sum_value", "avg_value", "min_value", "max_value")
+
+ROLLUPS: Mapping[str, Rollup] = {
+    "trace": Rollup("trace", ("status",), "duration_ms", "Int64", _DURATIONS),
+    "span": Rollup("span", ("kind", "status"), "duration_ms", "Int64", _DURATIONS),
+    "log": Rollup("log", ("level",)),
+    "metric": Rollup("metric", ("name",), "value", "Float64", _VALUES, keys_first=True),
+    "score": Rollup("score", ("name",), "value", "Float64", _VALUES, keys_first=True),
+}

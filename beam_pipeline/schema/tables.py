@@ -1,0 +1,323 @@
+"""The tables as they are declared: columns, engines, keys and settings, and the statements that create them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from beam_pipeline.schema.options import REPLICATED_WINDOW_SECONDS, SchemaOptions
+from transforms.events import REJECTED_TABLE, TABLES
+from transforms.load_log import FILES_TABLE, LOADS_TABLE
+
+MIGRATIONS_TABLE = "mastra_admin_schema_migrations"
+
+_MS = "DateTime64(3, 'UTC')"
+_TEXT = "String"
+_REPEATED = "LowCardinality(String)"
+_STATUS = "Enum8('unset' = 0, 'ok' = 1, 'error' = 2)"
+_KIND = "Enum8('internal' = 0, 'server' = 1, 'client' = 2, 'producer' = 3, 'consumer' = 4)"
+_LEVEL = "Enum8('debug' = 0, 'info' = 1, 'warn' = 2, 'error' = 3)"
+_METRIC_TYPE = "Enum8('counter' = 0, 'gauge' = 1, 'histogram' = 2)"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column; `extra` is what follows its type in the declaration (default, codec)."""
+
+    name: str
+    type: str
+    extra: str = ""
+
+    @property
+    def sql(self) -> str:
+        return f"`{self.name}` {self.type} {self.extra}".rstrip()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the MergeTree family."""
+
+    name: str
+    columns: tuple[Column, ...]
+    engine: str
+    """Without `Replicated`, with its arguments, such as `ReplacingMergeTree(ingested_at)`."""
+    order_by: tuple[str, ...]
+    partition_by: str = ""
+    indexes: tuple[str, ...] = ()
+    time_column: str = ""
+    """What a TTL counts from."""
+    event_type: str = ""
+    """For tables that follow an event type's TTL."""
+    deduplicated: bool = False
+    """Whether repeated inserts must be recognised: exactly-once loading rests on it."""
+
+    def settings(self, options: SchemaOptions) -> Mapping[str, int]:
+        """The engine settings that are declared."""
+        settings: dict[str, int] = {}
+        if self.deduplicated:
+            settings |= dedup_settings(options)
+        if options.embedded:
+            settings |= {
+                "vertical_merge_algorithm_min_columns_to_activate": 1,
+                "vertical_merge_algorithm_min_rows_to_activate": 1,
+            }
+        return settings
+
+    def ttl(self, days: int) -> str:
+        """The TTL expression for so many days; '' for none."""
+        return f"{self.time_column} + toIntervalDay({days})" if days and self.time_column else ""
+
+    def create(self, options: SchemaOptions, days: int = 0) -> str:
+        """The statement that creates it unless it is there."""
+        body = ",\n    ".join([*(column.sql for column in self.columns), *self.indexes])
+        cluster = f" ON CLUSTER `{options.cluster}`" if options.cluster else ""
+        engine = f"Replicated{self.engine}" if options.replicated else self.engine
+        parts = [f"CREATE TABLE IF NOT EXISTS {self.name}{cluster}\n(\n    {body}\n)\nENGINE = {engine}"]
+        if self.partition_by:
+            parts.append(f"PARTITION BY {self.partition_by}")
+        parts.append(f"ORDER BY ({', '.join(self.order_by)})")
+        if self.ttl(days):
+            parts.append(f"TTL {self.ttl(days)}")
+        settings = self.settings(options)
+        if settings:
+            parts.append("SETTINGS " + ", ".join(f"{name} = {value}" for name, value in settings.items()))
+        return "\n".join(parts)
+
+
+def dedup_settings(options: SchemaOptions) -> Mapping[str, int]:
+    """What makes a table recognise a repeated insert."""
+    if options.replicated:
+        return {
+            "replicated_deduplication_window": options.dedup_window,
+            "replicated_deduplication_window_seconds": REPLICATED_WINDOW_SECONDS,
+        }
+    return {"non_replicated_deduplication_window": options.dedup_window}
+
+
+def _time(name: str) -> Column:
+    return Column(name, _MS, "CODEC(DoubleDelta, ZSTD(1))")
+
+
+def _nullable_time(name: str) -> Column:
+    return Column(name, f"Nullable({_MS})", "CODEC(ZSTD(1))")
+
+
+def _json(name: str, default: str) -> Column:
+    return Column(name, _TEXT, f"DEFAULT '{default}' CODEC(ZSTD(1))")
+
+
+def _identifier(name: str) -> Column:
+    return Column(name, _TEXT, "CODEC(ZSTD(1))")
+
+
+_PROJECT = (Column("project_id", _REPEATED), Column("deployment_id", _REPEATED))
+_LINEAGE = (
+    _time("recorded_at"),
+    Column("ingested_at", _MS, "DEFAULT now64(3) CODEC(DoubleDelta, ZSTD(1))"),
+    Column("load_id", _REPEATED),
+    Column("block", _REPEATED),
+)
+_DURATION = Column("duration_ms", "Nullable(Int64)", "CODEC(T64, ZSTD(1))")
+
+
+def _bloom(column: str) -> str:
+    return f"INDEX {column}_bloom {column} TYPE bloom_filter(0.01) GRANULARITY 1"
+
+
+_LOAD_INDEX = "INDEX load_id_set load_id TYPE set(64) GRANULARITY 4"
+
+
+def _event_table(
+    event_type: str, columns: tuple[Column, ...], order_by: tuple[str, ...], indexes: tuple[str, ...]
+) -> Table:
+    table = TABLES[event_type]
+    return Table(
+        name=table.table,
+        columns=(*columns, *_LINEAGE),
+        engine="ReplacingMergeTree(ingested_at)",
+        order_by=order_by,
+        partition_by=f"toYYYYMM({table.time_column})",
+        indexes=(*indexes, _LOAD_INDEX),
+        time_column=table.time_column,
+        event_type=event_type,
+        deduplicated=True,
+    )
+
+
+EVENT_TABLES = (
+    _event_table(
+        "trace",
+        (
+            _identifier("trace_id"),
+            *_PROJECT,
+            Column("name", _REPEATED),
+            Column("status", _STATUS),
+            _time("start_time"),
+            _nullable_time("end_time"),
+            _DURATION,
+            _json("input", ""),
+            _json("output", ""),
+            _json("metadata", "{}"),
+        ),
+        ("project_id", "deployment_id", "start_time", "trace_id"),
+        (_bloom("trace_id"),),
+    ),
+    _event_table(
+        "span",
+        (
+            _identifier("span_id"),
+            _identifier("trace_id"),
+            Column("parent_span_id", "Nullable(String)", "CODEC(ZSTD(1))"),
+            *_PROJECT,
+            Column("name", _REPEATED),
+            Column("kind", _KIND),
+            Column("status", _STATUS),
+            _time("start_time"),
+            _nullable_time("end_time"),
+            _DURATION,
+            _json("attributes", "{}"),
+            _json("events", "[]"),
+        ),
+        ("project_id", "deployment_id", "trace_id", "span_id"),
+        (_bloom("trace_id"), _bloom("span_id"), "INDEX start_time_minmax start_time TYPE minmax GRANULARITY 1"),
+    ),
+    _event_table(
+        "log",
+        (
+            _identifier("id"),
+            *_PROJECT,
+            Column("trace_id", "Nullable(String)", "CODEC(ZSTD(1))"),
+            Column("span_id", "Nullable(String)", "CODEC(ZSTD(1))"),
+            Column("level", _LEVEL),
+            Column("message", _TEXT, "CODEC(ZSTD(1))"),
+            _time("timestamp"),
+            _json("attributes", "{}"),
+        ),
+        ("project_id", "deployment_id", "timestamp", "id"),
+        (_bloom("trace_id"),),
+    ),
+    _event_table(
+        "metric",
+        (
+            _identifier("id"),
+            *_PROJECT,
+            Column("name", _REPEATED),
+            Column("type", _METRIC_TYPE),
+            Column("value", "Float64", "CODEC(ZSTD(1))"),
+            Column("unit", "LowCardinality(Nullable(String))"),
+            _time("timestamp"),
+            _json("labels", "{}"),
+        ),
+        ("project_id", "deployment_id", "name", "timestamp", "id"),
+        (),
+    ),
+    _event_table(
+        "score",
+        (
+            _identifier("id"),
+            *_PROJECT,
+            Column("trace_id", "Nullable(String)", "CODEC(ZSTD(1))"),
+            Column("name", _REPEATED),
+            Column("value", "Float64", "CODEC(ZSTD(1))"),
+            Column("normalized_value", "Nullable(Float64)", "CODEC(ZSTD(1))"),
+            Column("comment", "Nullable(String)", "CODEC(ZSTD(1))"),
+            _time("timestamp"),
+            _json("metadata", "{}"),
+        ),
+        ("project_id", "deployment_id", "name", "timestamp", "id"),
+        (_bloom("trace_id"),),
+    ),
+)
+
+REJECTED = Table(
+    name=REJECTED_TABLE,
+    columns=(
+        Column("file", _TEXT, "CODEC(ZSTD(1))"),
+        Column("line", "UInt64"),
+        Column("byte_offset", "UInt64"),
+        Column("event_type", _REPEATED),
+        Column("project_id", _REPEATED),
+        Column("reason", _TEXT, "CODEC(ZSTD(1))"),
+        Column("raw", _TEXT, "CODEC(ZSTD(3))"),
+        Column("rejected_at", _MS, "DEFAULT now64(3) CODEC(DoubleDelta, ZSTD(1))"),
+        Column("load_id", _REPEATED),
+        Column("block", _REPEATED),
+    ),
+    engine="MergeTree",
+    order_by=("project_id", "file", "byte_offset"),
+    partition_by="toYYYYMM(rejected_at)",
+    indexes=("INDEX load_id_bloom load_id TYPE bloom_filter(0.01) GRANULARITY 1",),
+    deduplicated=True,
+)
+
+_LOAD_STATE = "Enum8('assigned' = 1, 'failed' = 2, 'released' = 3, 'committed' = 4, 'finalized' = 5)"
+
+LOADS = Table(
+    name=LOADS_TABLE,
+    columns=(
+        Column("load_id", _TEXT),
+        Column("input", _REPEATED),
+        Column("run_id", _TEXT),
+        Column("event_type", _REPEATED),
+        Column("shard", _REPEATED),
+        Column("state", _LOAD_STATE),
+        Column("attempt", "UInt32"),
+        Column("version", "UInt64"),
+        Column("created_at", _MS),
+        Column("updated_at", _MS),
+        Column("block_bytes", "UInt64"),
+        Column("block_rows", "UInt64"),
+        Column("files", "UInt32"),
+        Column("bytes", "UInt64"),
+        Column("lines", "UInt64"),
+        Column("inserted", "UInt64"),
+        Column("rejected", "UInt64"),
+        Column("expired", "UInt64"),
+        Column("events", "Map(LowCardinality(String), UInt64)"),
+        Column("blocks", "UInt32"),
+        Column("duration_ms", "UInt64"),
+        Column("error", _TEXT),
+    ),
+    engine="ReplacingMergeTree(version)",
+    order_by=("load_id",),
+)
+
+FILES = Table(
+    name=FILES_TABLE,
+    columns=(
+        Column("path", _TEXT, "CODEC(ZSTD(1))"),
+        Column("load_id", _TEXT, "CODEC(ZSTD(1))"),
+        Column("range_start", "UInt64"),
+        Column("range_end", "UInt64"),
+        Column("position", "UInt32"),
+        Column("size", "UInt64"),
+        Column("etag", _TEXT, "CODEC(ZSTD(1))"),
+        Column("modified_at", _MS),
+        Column("timestamp", _MS),
+        Column("project_id", _REPEATED),
+        Column("state", _LOAD_STATE),
+        Column("version", "UInt64"),
+        Column("digest", _TEXT, "CODEC(ZSTD(1))"),
+        Column("lines", "UInt64"),
+        Column("rejected", "UInt64"),
+        Column("moved_to", _TEXT, "CODEC(ZSTD(1))"),
+        Column("error", _TEXT),
+        Column("updated_at", _MS),
+    ),
+    engine="ReplacingMergeTree(version)",
+    order_by=("path", "load_id", "range_start"),
+    indexes=("INDEX load_id_bloom load_id TYPE bloom_filter(0.01) GRANULARITY 1",),
+)
+
+MIGRATIONS = Table(
+    name=MIGRATIONS_TABLE,
+    columns=(
+        Column("version", "UInt32"),
+        Column("name", _TEXT),
+        Column("checksum", _TEXT),
+        Column("state", "Enum8('started' = 1, 'done' = 2)"),
+        Column("applied_at", _MS, "DEFAULT now64(3)"),
+    ),
+    engine="ReplacingMergeTree",
+    order_by=("version", "state"),
+)
