@@ -22,7 +22,8 @@ def whole_file(storage: LocalStorage, path: Path) -> Slice:
 def ranges(part: Slice, cuts: list[int]) -> list[Slice]:
     edges = sorted({0, part.size, *(min(cut, part.size) for cut in cuts)})
     return [
-        Slice(part.path, "p1", 0, 0, part.size, part.etag, start, end) for start, end in zip(edges, edges[1:], strict=False)
+        Slice(part.path, "p1", 0, 0, part.size, part.etag, start, end)
+        for start, end in zip(edges, edges[1:], strict=False)
     ]
 
 
@@ -77,4 +78,11 @@ def test_a_line_that_cannot_be_held_is_told_with_its_place(tmp_path: Path, stora
 def test_the_start_of_a_line_is_found_backwards(tmp_path: Path, storage: LocalStorage) -> None:
     path = tmp_path / "file.jsonl"
     path.write_bytes(b"ab\n" + b"c" * 200_000 + b"\nd")
-    assert [line_start(storage, str(path), offset) for offset in (0, 2, 3, 150_000, 200_004, 200_005)] == [0, 0, 3, 3, 200_004, 200_004]
+    assert [line_start(storage, str(path), offset) for offset in (0, 2, 3, 150_000, 200_004, 200_005)] == [
+        0,
+        0,
+        3,
+        3,
+        200_004,
+        200_004,
+    ]

@@ -33,10 +33,14 @@ def covered(parts: list[Slice]) -> dict[str, list[tuple[int, int]]]:
 
 
 @given(st.lists(st.integers(0, 500), max_size=30), st.integers(1, 200), st.integers(1, 5))
-def test_groups_stay_within_their_bounds_and_cover_every_byte(sizes: list[int], load_bytes: int, load_files: int) -> None:
+def test_groups_stay_within_their_bounds_and_cover_every_byte(
+    sizes: list[int], load_bytes: int, load_files: int
+) -> None:
     groups = list(cut_loads(slices(sizes), load_bytes=load_bytes, load_files=load_files))
     assert all(len(group) <= load_files and sum(part.length for part in group) <= load_bytes for group in groups)
-    assert covered([part for group in groups for part in group]) == {f"/in/{i}.jsonl": [(0, size)] for i, size in enumerate(sizes)}
+    assert covered([part for group in groups for part in group]) == {
+        f"/in/{i}.jsonl": [(0, size)] for i, size in enumerate(sizes)
+    }
 
 
 @given(st.lists(st.integers(0, 500), min_size=1, max_size=30), st.integers(1, 200))
@@ -44,7 +48,9 @@ def test_chunks_stay_within_their_bounds_and_cover_every_byte(sizes: list[int], 
     whole = load(slices(sizes), block_bytes)
     chunks = list(whole.chunks())
     assert all(chunk and sum(part.length for part in chunk) <= block_bytes for chunk in chunks)
-    assert covered([part for chunk in chunks for part in chunk]) == {f"/in/{i}.jsonl": [(0, size)] for i, size in enumerate(sizes)}
+    assert covered([part for chunk in chunks for part in chunk]) == {
+        f"/in/{i}.jsonl": [(0, size)] for i, size in enumerate(sizes)
+    }
 
 
 def test_chunks_do_not_depend_on_what_was_released() -> None:
@@ -68,7 +74,9 @@ def test_the_id_is_a_digest_of_the_membership() -> None:
 
 def test_members_know_their_place() -> None:
     assert [part.position for part in load(slices([1, 2, 3])).slices] == [0, 1, 2]
-    assert [part.whole for part in (slices([5])[0], replace(slices([5])[0], start=1), replace(slices([5])[0], end=4))] == [
+    assert [
+        part.whole for part in (slices([5])[0], replace(slices([5])[0], start=1), replace(slices([5])[0], end=4))
+    ] == [
         True,
         False,
         False,
