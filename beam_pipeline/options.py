@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, NoReturn
 
+from beam_pipeline.schema.options import DEFAULT_DEDUP_WINDOW
 from transforms.clickhouse import ClickHouseConfig
 from transforms.config import MIB, IngestConfig
 from transforms.events import EVENT_TYPES
@@ -274,6 +275,16 @@ def local_path(directory: str) -> str:
     """The input directory as the load log knows it: absolute and without links, so that each has one name only."""
     return os.path.realpath(directory.removeprefix("file://"))
 
+
+CHECK = Option("check", None, False, "change nothing; tell whether everything is up to date")
+CONFIRM = Option("confirm", str, None, "the name of the database, to show that it is meant", "", "DATABASE")
+SCHEMA = (
+    Option("ttl_days", whole, None, "days that events are kept, 0 for ever; new tables: 90", "", "N"),
+    Option("logs_ttl_days", whole, None, "days that logs are kept, 0 for ever; new tables: 30", "", "N"),
+    Option("dedup_window", whole, DEFAULT_DEDUP_WINDOW, "inserts per table that are recognised when repeated", "", "N"),
+    Option("cluster", str, None, "create everything ON CLUSTER of this name", "", "NAME"),
+    Option("replicated", None, False, "use Replicated engines"),
+)
 
 REJECTED = (
     Option("file", str, None, "only lines of this file: its path, or the end of it from a name on", "", "PATH"),

@@ -18,7 +18,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from beam_pipeline.pipeline import build_pipeline
 from beam_pipeline.schema import SchemaOptions, check_schema_status, run_migrations
 from transforms import interrupt, metrics, report
-from transforms.clickhouse import ClickHouse, ClickHouseError
+from transforms.clickhouse import ClickHouse, ClickHouseError, SchemaError
 from transforms.config import IngestConfig
 from transforms.load_log import FILES_TABLE, LOADS_TABLE
 from transforms.match_files import Page, next_page
@@ -28,7 +28,7 @@ from transforms.storage import open_storage
 LOCAL_RUNNERS = ("DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
 
 
-class SchemaOutOfDate(Exception):
+class SchemaOutOfDate(SchemaError):
     """The database lacks what exactly-once loading rests on; the message says what, and what to run."""
 
 
@@ -119,7 +119,9 @@ class IngestionWorker:
     def init(self) -> None:
         """Checks that files can be moved, and creates or completes the tables. Raises StorageError or ClickHouseError."""
         open_storage(self.config.input).check_writable()
-        run_migrations(self.client, self._schema)
+        # Looking comes first, since a user that may load need not have the right to create tables.
+        if not check_schema_status(self.client).up_to_date:
+            run_migrations(self.client, self._schema)
 
     def close(self) -> None:
         """Closes the connection."""
@@ -217,10 +219,10 @@ class IngestionWorker:
 
     def _ttl_days(self) -> dict[str, int]:
         status = check_schema_status(self.client)
-        if status.problems or not status.is_initialized:
+        if not status.up_to_date:
             raise SchemaOutOfDate(
                 "the tables are not fit for loading:\n  "
-                + "\n  ".join(status.problems or ["they do not exist yet"])
+                + "\n  ".join(status.shortcomings())
                 + "\nrun: python -m beam_pipeline migrate"
             )
         return dict(status.ttl_days)

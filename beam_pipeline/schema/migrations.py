@@ -36,7 +36,7 @@ TABLE_NAMES: Mapping[str, str] = {event_type: table.table for event_type, table 
 VIEW_NAMES: Mapping[str, str] = {event_type: table.stats_view for event_type, table in TABLES.items()}
 _VIEWS = (*VIEW_NAMES.values(), *(rollup.materialized_view for rollup in ROLLUPS.values()))
 
-_TTL_DAYS = re.compile(r"\bTTL \w+ \+ toIntervalDay\((\d+)\)")
+_TTL_DAYS = re.compile(r"\bTTL (?!receipt_at)\w+ \+ toIntervalDay\((\d+)\)")
 _SETTING = re.compile(r"(\w+) = (\d+)")
 
 
@@ -94,7 +94,12 @@ class SchemaStatus:
     @property
     def up_to_date(self) -> bool:
         """Whether loading can start."""
-        return self.is_initialized and not self.pending and not self.problems
+        return not self.shortcomings()
+
+    def shortcomings(self) -> list[str]:
+        """What keeps loading from starting, in sentences; nothing when the database is up to date."""
+        missing = [f"{name}: is missing" for name in (*self.missing_tables, *self.missing_views)]
+        return [*(f"migration {version}: is not done" for version in self.pending), *missing, *self.problems]
 
 
 def run_migrations(client: ClickHouse, options: SchemaOptions | None = None) -> MigrationReport:
@@ -262,7 +267,7 @@ def _apply_options(client: ClickHouse, options: SchemaOptions) -> list[str]:
     for table in ALL_TABLES:
         asked = options.ttl_of(table.event_type) if table.event_type else None
         if asked is not None and asked != _ttl_days(existing[table.name]):
-            change = f"MODIFY TTL {table.ttl(asked)}" if asked else "REMOVE TTL"
+            change = f"MODIFY TTL {table.ttl(asked)}" if table.ttl(asked) else "REMOVE TTL"
             client.command(f"ALTER TABLE {table.name}{cluster} {change}")
             changed.append(f"{table.name}: {change}")
         settings = dict(_SETTING.findall(existing[table.name]))

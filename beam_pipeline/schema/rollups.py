@@ -16,6 +16,9 @@ from transforms.events import TABLES
 _QUANTILES = (0.5, 0.9, 0.95, 0.99)
 _LEVELS = ", ".join(map(str, _QUANTILES))
 HOUR = "DateTime64(0, 'UTC')"
+RECEIPT_DAYS = 400
+"""Days that a receipt is kept, from its insert on: as long as an unfinished load may wait to be taken up again. It does
+not go by the rows' own TTL, since those of an old file may be expired when they are inserted."""
 _TYPES = {
     "status": "Enum8('unset' = 0, 'ok' = 1, 'error' = 2)",
     "kind": "Enum8('internal' = 0, 'server' = 1, 'client' = 2, 'producer' = 3, 'consumer' = 4)",
@@ -47,6 +50,7 @@ class Rollup:
             Column("deployment_id", "LowCardinality(String)"),
             Column("hour", HOUR, "CODEC(DoubleDelta, ZSTD(1))"),
             *(Column(key, _TYPES[key]) for key in self.keys),
+            Column("receipt_at", "SimpleAggregateFunction(max, DateTime('UTC'))"),
             Column("count", "SimpleAggregateFunction(sum, UInt64)"),
         ]
         if self.value:
@@ -65,6 +69,8 @@ class Rollup:
             order_by=("receipt", "project_id", "deployment_id", *place),
             partition_by="toYYYYMM(hour)",
             time_column="hour",
+            ttl_only="receipt = ''",
+            own_ttl=f"receipt_at + toIntervalDay({RECEIPT_DAYS}) DELETE WHERE receipt != ''",
             event_type=self.event_type,
             deduplicated=True,
         )
@@ -82,13 +88,16 @@ class Rollup:
         inner += ", dateTrunc('hour', at) AS cell_hour, 1 AS is_cell"
         inner += ", if(load_id = '', '', concat(load_id, '/', block)) AS load_block"
         outer = "SELECT load_block AS receipt, project_id, deployment_id"
-        outer += f", if(is_cell = 1, cell_hour, dateTrunc('hour', min(at))) AS hour{keys}, count() AS count"
+        outer += f", if(is_cell = 1, cell_hour, dateTrunc('hour', min(at))) AS hour{keys}"
+        outer += ", if(is_cell = 1, toDateTime(0, 'UTC'), now('UTC')) AS receipt_at, count() AS count"
         if self.value:
             zero = f"to{self.value_type}(0)"
             inner += f", {self.value} AS measured"
             outer += ", count(measured) AS values"
             outer += f", ifNull(sum(measured), {zero}) AS total, min(measured) AS minimum, max(measured) AS maximum"
-            outer += f", quantilesTDigestStateIf({_LEVELS})(ifNull(measured, {zero}), is_cell = 1 AND measured IS NOT NULL)"
+            outer += (
+                f", quantilesTDigestStateIf({_LEVELS})(ifNull(measured, {zero}), is_cell = 1 AND measured IS NOT NULL)"
+            )
             outer += " AS quantiles"
         return (
             f"{outer} FROM ({inner} FROM {table.table}) "

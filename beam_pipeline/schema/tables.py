@@ -46,6 +46,10 @@ class Table:
     indexes: tuple[str, ...] = ()
     time_column: str = ""
     """What a TTL counts from."""
+    ttl_only: str = ""
+    """A condition on the rows that a TTL deletes; all of them without one."""
+    own_ttl: str = ""
+    """A TTL rule that holds whatever the options say."""
     event_type: str = ""
     """For tables that follow an event type's TTL."""
     deduplicated: bool = False
@@ -64,8 +68,10 @@ class Table:
         return settings
 
     def ttl(self, days: int) -> str:
-        """The TTL expression for so many days; '' for none."""
-        return f"{self.time_column} + toIntervalDay({days})" if days and self.time_column else ""
+        """The TTL rules for so many days, 0 for ever; '' for none."""
+        condition = f" DELETE WHERE {self.ttl_only}" if self.ttl_only else ""
+        rule = f"{self.time_column} + toIntervalDay({days}){condition}" if days and self.time_column else ""
+        return ", ".join(filter(None, (rule, self.own_ttl)))
 
     def create(self, options: SchemaOptions, days: int = 0) -> str:
         """The statement that creates it unless it is there."""

@@ -1,0 +1,43 @@
+"""`drop`: removes the tables with all that was loaded, once it is told the database's name."""
+
+from __future__ import annotations
+
+from beam_pipeline.commands.base import (
+    OK,
+    Command,
+    Invocation,
+    checked_connection,
+    database_exists,
+    print_json,
+    print_text,
+    where,
+)
+from beam_pipeline.options import CONFIRM, CONNECTION, INPUT, OUTPUT, OptionsError
+from beam_pipeline.schema import drop_all_tables
+
+
+def run(invocation: Invocation) -> int:
+    """Drops everything that migrate creates, and nothing else."""
+    values = invocation.values
+    config = checked_connection(values)
+    if values["confirm"] != config.database:
+        raise OptionsError(
+            [f"--confirm: to drop the tables of {where(config)} with all their rows, say --confirm={config.database}"]
+        )
+    dropped = []
+    if database_exists(config):
+        with config.connect() as client:
+            dropped = drop_all_tables(client, confirm=values["confirm"])
+    if values["json"]:
+        print_json({"dropped": dropped})
+    else:
+        print_text(f"dropped {', '.join(dropped)}" if dropped else "there was nothing to drop")
+    return OK
+
+
+COMMAND = Command(
+    name="drop",
+    options=(CONFIRM, INPUT, *CONNECTION, *OUTPUT),
+    run=run,
+    details="Files in processed/ stay where they are. They are not loaded again unless they are moved back.",
+)
