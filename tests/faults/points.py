@@ -58,10 +58,11 @@ class Point:
             nonlocal calls
             hit = self.condition(*arguments, **named)
             calls += hit
-            if hit and calls == self.nth and self.when == "before":
+            due = hit and calls == self.nth  # other threads may be at later calls when this one returns
+            if due and self.when == "before":
                 os.kill(os.getpid(), signal.SIGKILL)
             result = original(*arguments, **named)
-            if hit and calls == self.nth and self.when == "after":
+            if due and self.when == "after":
                 os.kill(os.getpid(), signal.SIGKILL)
             return result
 

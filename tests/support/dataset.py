@@ -12,7 +12,8 @@ from typing import Any
 from transforms.clickhouse import ClickHouse
 from transforms.events import REJECTED_TABLE, TABLES
 
-DAY = "2026-11-20"
+DAY = "2100-11-20"
+"""In the future, so that no TTL deletes anything while a test counts."""
 
 
 @dataclass
@@ -81,7 +82,7 @@ def make_dataset(root: Path, *, files: int = 3, lines: int = 60, projects: int =
                 for line in range(lines):
                     identity = f"{event_type}-{project}-{file}-{line}"
                     month = "10" if line % 20 == 7 else "11"
-                    at = f"2026-{month}-20T1{line % 2}:00:{file:02d}.000Z"
+                    at = f"2100-{month}-20T1{line % 2}:00:{file:02d}.000Z"
                     made.append(
                         ('{"broken', None)
                         if line % 30 == 3
