@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import threading
@@ -97,7 +98,9 @@ class ClickHouseConfig:
         elif not self.url.removeprefix("chdb://"):
             found.append("--clickhouse_url: 'chdb://' lacks a path; give chdb:///path/to/directory")
         if not _IDENTIFIER.match(self.database):
-            found.append(f"--clickhouse_database: {self.database!r} must be letters, digits and _, not beginning with a digit")
+            found.append(
+                f"--clickhouse_database: {self.database!r} must be letters, digits and _, not beginning with a digit"
+            )
         if not _REFERENCE.match(self.password):
             found.append(
                 "--clickhouse_password_from: must be env:NAME or file:/path, a place where the password is, "
@@ -252,23 +255,25 @@ def translate(error: driver.Error, config: ClickHouseConfig) -> ClickHouseError:
     if error.code is not None:
         return error_class(error.code)(_short(message), error.code)
     if config.embedded and "chdb engine" in message:
-        return EmbeddedBusy(_busy_message(config, message))
+        return EmbeddedBusy(f"the embedded database {config.path} cannot be opened: {_short(message)}")
     if isinstance(error, driver.OperationalError):
         return Unavailable(f"{config.url} cannot be reached: {_short(message)}")
     return DataError(_short(message))
 
 
-def _busy_message(config: ClickHouseConfig, message: str) -> str:
-    holder = ""
-    with contextlib.suppress(OSError), open(os.path.join(config.path or "", "status"), encoding="utf-8") as file:
-        pid = re.search(r"PID: (\d+)", file.read())
-        holder = f" by process {pid[1]}" if pid and pid[1] != str(os.getpid()) else ""
-    if "Cannot lock file" in message or "lock" in message.lower():
-        return (
-            f"the embedded database {config.path} is in use{holder}; one process at a time can have it. "
-            "Wait until that one ends, or run a ClickHouse server and give its --clickhouse_url"
-        )
-    return f"the embedded database {config.path} cannot be opened: {_short(message)}"
+def _refuse_if_busy(path: str) -> None:
+    """Raises EmbeddedBusy when another process has the database open; the engine says so on standard error only."""
+    with contextlib.suppress(FileNotFoundError), open(os.path.join(path, "status"), encoding="utf-8") as status:
+        try:
+            fcntl.flock(status, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = re.search(r"PID: (\d+)", status.read())
+            if pid and pid[1] == str(os.getpid()):
+                return
+            raise EmbeddedBusy(
+                f"the embedded database {path} is in use{f' by process {pid[1]}' if pid else ''}; one process at a "
+                "time can have it. Wait until that one ends, or run a ClickHouse server and give its --clickhouse_url"
+            ) from None
 
 
 def _short(message: str) -> str:
@@ -283,6 +288,7 @@ def _open_client(config: ClickHouseConfig) -> Client:
         if config.max_server_memory_bytes:
             options["max_server_memory_usage"] = config.max_server_memory_bytes
         os.makedirs(config.path, exist_ok=True)
+        _refuse_if_busy(config.path)
         return clickhouse_connect.get_client(
             interface="chdb", path=config.path, database=config.database, chdb_options=options
         )

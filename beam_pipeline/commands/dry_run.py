@@ -91,9 +91,9 @@ def _print(
         print_text("no pending files")
     taken_up = [load for load, lives in loads if lives is False]
     if taken_up:
-        files = sum(load.files for load in taken_up)
+        size = sum(load.bytes for load in taken_up)
         print_text(
-            f"of these, {files:,} files are in {len(taken_up):,} unfinished loads of earlier runs, taken up first"
+            f"{len(taken_up):,} unfinished loads of earlier runs, {size:,} bytes of these, would be taken up first"
         )
     if len(taken_up) < len(loads):
         print_text(f"{len(loads) - len(taken_up):,} loads are in the hands of runs under way and would be left alone")
