@@ -236,7 +236,8 @@ class ClickHouse:
             retry=tenacity.retry_if_exception_type(Unavailable),
             reraise=True,
         )
-        return retrying(self._translated, operation)
+        result: Result = retrying(self._translated, operation)
+        return result
 
     def _translated(self, operation: Callable[[], Result]) -> Result:
         try:

@@ -293,7 +293,7 @@ def _recorded(values: list[Any], fallback: Fallback) -> pa.Array:
 
 
 def _whole(value: Any) -> bool:
-    return (isinstance(value, int) or value.is_integer()) and -_INT64 <= value < _INT64
+    return bool((isinstance(value, int) or value.is_integer()) and -_INT64 <= value < _INT64)
 
 
 def _durations(values: list[Any], made: Mapping[str, pa.Array]) -> pa.Array:

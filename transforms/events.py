@@ -39,7 +39,7 @@ class _Body(msgspec.Struct, gc=False, rename="camel"):
 class TraceBody(_Body, gc=False, rename="camel"):
     trace_id: Text = None
     name: Text = None
-    status: Union[Status, None] = None
+    status: Status | None = None
     start_time: Time = None
     end_time: Time = None
     duration_ms: Number = None
@@ -53,8 +53,8 @@ class SpanBody(_Body, gc=False, rename="camel"):
     trace_id: Text = None
     parent_span_id: Text = None
     name: Text = None
-    kind: Union[Kind, None] = None
-    status: Union[Status, None] = None
+    kind: Kind | None = None
+    status: Status | None = None
     start_time: Time = None
     end_time: Time = None
     duration_ms: Number = None
@@ -65,7 +65,7 @@ class SpanBody(_Body, gc=False, rename="camel"):
 class LogBody(_Body, gc=False, rename="camel"):
     trace_id: Text = None
     span_id: Text = None
-    level: Union[Level, None] = None
+    level: Level | None = None
     message: Text = None
     timestamp: Time = None
     attributes: Raw = ABSENT
@@ -73,51 +73,57 @@ class LogBody(_Body, gc=False, rename="camel"):
 
 class MetricBody(_Body, gc=False, rename="camel"):
     name: Text = None
-    metric_type: Union[MetricType, None] = None
-    value: Union[float, None] = None
+    metric_type: MetricType | None = None
+    value: float | None = None
     unit: Text = None
     timestamp: Time = None
     labels: Raw = ABSENT
 
 
 class EnvelopedMetricBody(MetricBody, gc=False, rename="camel"):
-    type: Union[MetricType, None] = None
+    type: MetricType | None = None
 
 
 class ScoreBody(_Body, gc=False, rename="camel"):
     trace_id: Text = None
     name: Text = None
-    value: Union[float, None] = None
-    normalized_value: Union[float, None] = None
+    value: float | None = None
+    normalized_value: float | None = None
     comment: Text = None
     timestamp: Time = None
     metadata: Raw = ABSENT
 
 
 class Trace(TraceBody, tag="trace", tag_field="type", gc=False, rename="camel"):
-    data: Union[TraceBody, None] = None
+    data: TraceBody | None = None
 
 
 class Span(SpanBody, tag="span", tag_field="type", gc=False, rename="camel"):
-    data: Union[SpanBody, None] = None
+    data: SpanBody | None = None
 
 
 class Log(LogBody, tag="log", tag_field="type", gc=False, rename="camel"):
-    data: Union[LogBody, None] = None
+    data: LogBody | None = None
 
 
 class Metric(MetricBody, tag="metric", tag_field="type", gc=False, rename="camel"):
     type: ClassVar[None] = None
     """In a flat line `type` is the event's; only in an envelope may it be the metric's."""
-    data: Union[EnvelopedMetricBody, None] = None
+    data: EnvelopedMetricBody | None = None
 
 
 class Score(ScoreBody, tag="score", tag_field="type", gc=False, rename="camel"):
-    data: Union[ScoreBody, None] = None
+    data: ScoreBody | None = None
 
 
 Line = Union[Trace, Span, Log, Metric, Score]
-STRUCTS: Mapping[str, type[msgspec.Struct]] = {"trace": Trace, "span": Span, "log": Log, "metric": Metric, "score": Score}
+STRUCTS: Mapping[str, type[msgspec.Struct]] = {
+    "trace": Trace,
+    "span": Span,
+    "log": Log,
+    "metric": Metric,
+    "score": Score,
+}
 
 TIME = pa.timestamp("ms", "UTC")
 _TEXT = pa.string()

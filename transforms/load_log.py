@@ -218,7 +218,10 @@ class LoadLog:
 
     def adopt(self, load: Load) -> None:
         """Records that this run takes up a load of another run that is no more (`load.attempt` is already the new one)."""
-        self._write_load(load, "committed" if load.committed else "assigned", LoadCounts())
+        if load.committed:
+            self._copy_load(load, "committed", "")  # keeps the counts
+        else:
+            self._write_load(load, "assigned", LoadCounts())
 
     def release(self, load: Load, released: Mapping[int, str]) -> None:
         """Gives slices back (by position, with the reason): they are no longer this load's and may be loaded by another."""
@@ -353,9 +356,9 @@ class LoadLog:
         (row,) = self._client.query(
             f"SELECT * FROM {LOADS_TABLE} FINAL WHERE load_id = {{load_id:String}}", {"load_id": load.load_id}
         )
-        again = row["state"] == state
-        row |= {"state": state, "error": error, "updated_at": _now(), "run_id": self._run_id}
-        row["version"] = _version(row["attempt"], state, again=again)
+        again = row["state"] == state and row["attempt"] == load.attempt
+        row |= {"state": state, "error": error, "updated_at": _now(), "run_id": self._run_id, "attempt": load.attempt}
+        row["version"] = _version(load.attempt, state, again=again)
         row["events"] = list(row["events"].items())
         self._client.insert(LOADS_TABLE, pa.RecordBatch.from_pylist([row], _LOADS_SCHEMA))
 

@@ -24,9 +24,7 @@ class Page:
     last: tuple[int, str]
 
 
-def match_files(
-    storage: Storage, config: IngestConfig, on_error: Callable[[str, str], None]
-) -> Iterator[PendingFile]:
+def match_files(storage: Storage, config: IngestConfig, on_error: Callable[[str, str], None]) -> Iterator[PendingFile]:
     """Pending files that the configuration selects, in no particular order."""
     now_ms = time.time() * 1000
     modified_until_ms = now_ms - config.min_file_age_s * 1000
@@ -43,9 +41,7 @@ def match_files(
             yield file
 
 
-def next_page(
-    storage: Storage, config: IngestConfig, limit: int, on_error: Callable[[str, str], None]
-) -> Page | None:
+def next_page(storage: Storage, config: IngestConfig, limit: int, on_error: Callable[[str, str], None]) -> Page | None:
     """The next at most `limit` files after `config.after`; None when there are none. Holds `limit` files in memory."""
     files = heapq.nsmallest(limit, match_files(storage, config, on_error))
     if not files:

@@ -20,11 +20,14 @@ from transforms.load_log import LoadCounts, SliceOutcome
 from transforms.loads import Load, Slice
 from transforms.metrics import BYTES_READ, LINES_READ
 from transforms.parse_events import ChunkParser, ParsedChunk
+from transforms.resume import without_present
 from transforms.row_block import RowBlock, cut_blocks
 from transforms.run import RunFn
 from transforms.storage import StorageError
 
 _DAY_MS = 86_400_000
+_RETRIED_AFTER_MS = 600_000
+"""A load that was recorded longer ago than this has perhaps been tried before, by a bundle that the runner retries."""
 
 
 class LoadFailed(Exception):
@@ -43,8 +46,6 @@ class ParsedLoad:
     """By the slice's position."""
     released: Mapping[int, str] = field(default_factory=dict)
     """Slices that were given back while it was parsed, with the reason."""
-    degraded: frozenset[int] = frozenset()
-    """Chunks that a slice was given back of: their blocks may have been larger before."""
     error: str = ""
     started: float = 0.0
     """time.time() when its first chunk was read."""
@@ -58,31 +59,38 @@ class LoadParser:
         self._config = stage.config
         self._storage = stage.storage
         self._log = stage.log
+        self._client = stage.client
         self._started = time.time()
+        self._resumed = load.attempt > 1 or self._started * 1000 - load.created_ms > _RETRIED_AFTER_MS
         self._lines: Counter[int] = Counter()
         self._rejected: Counter[int] = Counter()
         self._digests: dict[int, xxhash.xxh3_128] = {}
         self._events: Counter[str] = Counter()
         self._blocks: dict[tuple[str, str], int] = {}
         self._released: dict[int, str] = {}
-        self._degraded: set[int] = set()
+        self._present: Counter[str] = Counter()
         self._expired = 0
 
     def __iter__(self) -> Iterator[RowBlock]:
         for number, chunk in enumerate(self.load.chunks()):
-            members = [part for part in chunk if part.position not in self.load.released]
-            if len(members) < len(chunk):
-                self._degraded.add(number)
-            pieces = self._read(number, members)
+            pieces = self._read([part for part in chunk if part.position not in self.load.released])
             parsed = self._parse(pieces)
             self._check_rejected()
             self._count_expired(parsed)
+            suffix = ""
+            if len(pieces) < len(chunk):
+                # Without all its files the chunk cannot be cut into the blocks that an earlier attempt may have inserted.
+                remainder = without_present(self._client, self.load.load_id, number, parsed)
+                parsed, suffix = remainder.parsed, f"-{self.load.attempt}"
+                self._present.update(remainder.present)
             for block in cut_blocks(
                 self.load.load_id,
                 number,
                 parsed,
                 ingested_at_ms=self.load.created_ms + number,
                 block_rows=self.load.block_rows,
+                resumed=self._resumed,
+                suffix=suffix,
             ):
                 self._blocks[block.table, block.label] = block.num_rows
                 yield block
@@ -92,16 +100,21 @@ class LoadParser:
     def result(self, error: str = "") -> ParsedLoad:
         """What was parsed so far, with the reason when that is not everything."""
         rejected = sum(rows for (table, _), rows in self._blocks.items() if table == REJECTED_TABLE)
+        present_events = sum(rows for event_type, rows in self._present.items() if event_type)
         positions = [part.position for part in self.load.slices if part.position not in self.load.released]
         return ParsedLoad(
             load=self.load,
             counts=LoadCounts(
                 lines=sum(self._lines.values()),
-                inserted=sum(self._blocks.values()) - rejected,
-                rejected=rejected,
+                inserted=sum(self._blocks.values()) - rejected + present_events,
+                rejected=rejected + self._present[""],
                 expired=self._expired,
                 blocks=len(self._blocks),
-                events=dict(sorted(self._events.items())),
+                events={
+                    name: self._events[name] + self._present[name]
+                    for name in TABLES
+                    if self._events[name] + self._present[name]
+                },
             ),
             blocks=self._blocks,
             outcomes={
@@ -113,12 +126,11 @@ class LoadParser:
                 for position in positions
             },
             released=self._released,
-            degraded=frozenset(self._degraded),
             error=error,
             started=self._started,
         )
 
-    def _read(self, number: int, members: Sequence[Slice]) -> list[tuple[Slice, RangeLines]]:
+    def _read(self, members: Sequence[Slice]) -> list[tuple[Slice, RangeLines]]:
         """The lines of a chunk's slices. A slice that cannot be read is given back before anything without it is inserted."""
         pieces = []
         failed: dict[int, str] = {}
@@ -128,22 +140,13 @@ class LoadParser:
             except (OSError, StorageError) as error:
                 failed[part.position] = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         if failed:
-            self._release(number, failed)
+            self._log.release(self.load, failed)
+            self.load = replace(self.load, released=self.load.released | set(failed))
+            self._released.update(failed)
         for part, piece in pieces:
             self._digests.setdefault(part.position, xxhash.xxh3_128()).update(piece.raw)
             BYTES_READ.add(len(piece.raw))
         return pieces
-
-    def _release(self, number: int, failed: Mapping[int, str]) -> None:
-        labels = {label for _, label in self._log.receipts(self.load.load_id)}
-        if any(label.startswith(f"{number}.") for label in labels):
-            # What an earlier attempt inserted of this chunk was cut with the slice in it, so the rest cannot be told apart.
-            reasons = "; ".join(f"{self.load.slices[position].path} {reason}" for position, reason in failed.items())
-            raise LoadFailed(f"a part of the load is inserted already, and {reasons}")
-        self._log.release(self.load, failed)
-        self.load = replace(self.load, released=self.load.released | set(failed))
-        self._released.update(failed)
-        self._degraded.add(number)
 
     def _parse(self, pieces: Sequence[tuple[Slice, RangeLines]]) -> ParsedChunk:
         parsed = self._parse_once(pieces, [1] * len(pieces), count=True)
@@ -181,7 +184,9 @@ class LoadParser:
         rejected, lines = sum(self._rejected.values()), sum(self._lines.values())
         limit, ratio = self._config.max_rejected, self._config.max_rejected_ratio
         if (limit is not None and rejected > limit) or (lines and rejected / lines > ratio):
-            option = f"--max_rejected={limit}" if limit is not None and rejected > limit else f"--max_rejected_ratio={ratio}"
+            option = (
+                f"--max_rejected={limit}" if limit is not None and rejected > limit else f"--max_rejected_ratio={ratio}"
+            )
             worst = max(self._rejected, key=lambda position: self._rejected[position])
             raise LoadFailed(
                 f"{rejected} of {lines} lines are bad, more than {option} allows; most of them in "

@@ -48,13 +48,17 @@ def assign_files(
         unfinished = [r for r in records if r.state == "assigned" and r.load_state in ("assigned", "failed")]
         if unfinished:
             # Attempt 1 of this run was recorded right here, by a bundle that the runner now retries.
-            mine = {r.load_id for r in unfinished if r.run_id == run_id and r.attempt == 1 and r.load_state == "assigned"}
+            mine = {
+                r.load_id for r in unfinished if r.run_id == run_id and r.attempt == 1 and r.load_state == "assigned"
+            }
             result.again |= mine
             result.skipped += not mine
             continue
         done = [r for r in records if r.state in ("committed", "finalized") and r.etag == file.etag]
         grown = [
-            r for r in records if r.state == "committed" and r.etag != file.etag and _still_begins_with(storage, file, r)
+            r
+            for r in records
+            if r.state == "committed" and r.etag != file.etag and _still_begins_with(storage, file, r)
         ]
         result.grown += [(record, file) for record in grown]
         gaps = list(_gaps(storage, file, [*done, *grown]))

@@ -18,10 +18,12 @@ class RowBlock:
 
     load_id: str
     label: str
-    """`{chunk}.{YYYYMM}.{part}`, unique for the load and the table; `{chunk}.rejected.0` for rejected lines."""
+    """`{chunk}.{YYYYMM}.{part}`, unique for the load and the table; `{chunk}.rejected.{part}` for rejected lines."""
     table: str
     rows: pa.RecordBatch
     digest: str
+    resumed: bool = False
+    """Whether an earlier attempt may have inserted it."""
 
     @property
     def token(self) -> str:
@@ -32,45 +34,54 @@ class RowBlock:
     def num_rows(self) -> int:
         return int(self.rows.num_rows)
 
-    def __reduce__(self) -> tuple[object, tuple[str, str, str, bytes, str]]:
+    def __reduce__(self) -> tuple[object, tuple[str, str, str, bytes, str, bool]]:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, self.rows.schema) as writer:
             writer.write_batch(self.rows)
-        return _restore, (self.load_id, self.label, self.table, sink.getvalue().to_pybytes(), self.digest)
+        return _restore, (self.load_id, self.label, self.table, sink.getvalue().to_pybytes(), self.digest, self.resumed)
 
 
-def _restore(load_id: str, label: str, table: str, data: bytes, digest: str) -> RowBlock:
+def _restore(load_id: str, label: str, table: str, data: bytes, digest: str, resumed: bool) -> RowBlock:
     with pa.ipc.open_stream(data) as reader:
-        return RowBlock(load_id, label, table, reader.read_next_batch(), digest)
+        return RowBlock(load_id, label, table, reader.read_next_batch(), digest, resumed)
 
 
 def cut_blocks(
-    load_id: str, chunk: int, parsed: ParsedChunk, *, ingested_at_ms: int, block_rows: int
+    load_id: str,
+    chunk: int,
+    parsed: ParsedChunk,
+    *,
+    ingested_at_ms: int,
+    block_rows: int,
+    resumed: bool = False,
+    suffix: str = "",
 ) -> Iterator[RowBlock]:
     """The blocks of a parsed chunk: by table and month, at most `block_rows` rows each, always cut alike.
 
-    `ingested_at_ms` is the version of the rows: of two rows for one event, the later stays.
+    `ingested_at_ms` is the version of the rows: of two rows for one event, the later stays. `suffix` sets labels apart
+    from those of blocks that the chunk was cut into before it lost a file.
     """
     for (event_type, month), rows in parsed.rows.items():
         for part, start in enumerate(range(0, rows.num_rows, block_rows)):
-            label = f"{chunk}.{month}.{part}"
+            label = f"{chunk}.{month}.{part}{suffix}"
             block = rows.slice(start, block_rows)
-            yield _block(load_id, label, TABLES[event_type].table, block, "ingested_at", ingested_at_ms)
+            yield _block(load_id, label, TABLES[event_type].table, block, "ingested_at", ingested_at_ms, resumed)
     if parsed.rejected is not None:
-        yield _block(load_id, f"{chunk}.rejected.0", REJECTED_TABLE, parsed.rejected, "rejected_at", ingested_at_ms)
+        label = f"{chunk}.rejected.0{suffix}"
+        yield _block(load_id, label, REJECTED_TABLE, parsed.rejected, "rejected_at", ingested_at_ms, resumed)
 
 
-def _block(load_id: str, label: str, table: str, rows: pa.RecordBatch, time_column: str, time_ms: int) -> RowBlock:
+def _block(
+    load_id: str, label: str, table: str, rows: pa.RecordBatch, time_column: str, time_ms: int, resumed: bool
+) -> RowBlock:
     count = rows.num_rows
     lineage = {
         time_column: pa.repeat(pa.scalar(time_ms, pa.int64()), count).cast(TIME),
         "load_id": pa.repeat(load_id, count),
         "block": pa.repeat(label, count),
     }
-    whole = pa.RecordBatch.from_arrays(
-        [*rows.columns, *lineage.values()], names=[*rows.schema.names, *lineage]
-    )
-    return RowBlock(load_id, label, table, whole, _digest(rows))
+    whole = pa.RecordBatch.from_arrays([*rows.columns, *lineage.values()], names=[*rows.schema.names, *lineage])
+    return RowBlock(load_id, label, table, whole, _digest(rows), resumed)
 
 
 def _digest(rows: pa.RecordBatch) -> str:

@@ -95,8 +95,6 @@ class Storage(Protocol):
         """Makes `is_held(name)` true everywhere for as long as it is entered and this process lives. May be held by many."""
 
     def is_held(self, name: str) -> bool:
-        if not os.path.exists(os.path.join(self.root, CONTROL, "runs", name)):
-            return False  # without writing anything, so that whoever may only read can ask
         """Whether a live process holds this name."""
 
     def forget_dead(self) -> None:

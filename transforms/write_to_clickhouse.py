@@ -14,6 +14,7 @@ from transforms.clickhouse import ClickHouseError, Unavailable
 from transforms.config import IngestConfig
 from transforms.metrics import BLOCKS_INSERTED, BLOCKS_PRESENT
 from transforms.parse_jsonl import ParsedLoad
+from transforms.resume import complete_block
 from transforms.row_block import RowBlock
 from transforms.run import RunFn
 
@@ -108,6 +109,8 @@ class _WriteBlocksFn(RunFn):
 
     def _insert(self, block: RowBlock) -> None:
         try:
+            if block.resumed and complete_block(self.client, self.log, block):
+                return
             self.client.insert(block.table, block.rows, token=block.token)
         except Unavailable:
             self._unavailable = True
@@ -147,5 +150,3 @@ class WriteToClickHouse(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, blocks: beam.PCollection[RowBlock | ParsedLoad]) -> beam.PCollection[ParsedLoad]:
         return blocks | "InsertBlocks" >> beam.ParDo(_WriteBlocksFn(self.config)).with_output_types(ParsedLoad)
-
-

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from beam_pipeline.schema.options import SchemaOptions
 from beam_pipeline.schema.tables import Column, Table
 from transforms.events import TABLES
+from transforms.rollups import QUANTILE_LEVELS, QUANTILES, ROLLUP_SOURCES
 
-_QUANTILES = (0.5, 0.9, 0.95, 0.99)
-_LEVELS = ", ".join(map(str, _QUANTILES))
 HOUR = "DateTime64(0, 'UTC')"
 RECEIPT_DAYS = 400
 """Days that a receipt is kept, from its insert on: as long as an unfinished load may wait to be taken up again. It does
@@ -29,17 +28,24 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Rollup:
-    """The rollup of one event table. `keys` are what it groups by, besides project, deployment and hour."""
+    """The rollup of one event table, and what its view calls sum, average, minimum and maximum."""
 
     event_type: str
-    keys: tuple[str, ...]
-    value: str = ""
-    """The column whose sum, extremes and quantiles are kept; '' for counts alone."""
-    value_type: str = ""
     names: tuple[str, str, str, str] = ("", "", "", "")
-    """What the view calls sum, average, minimum and maximum."""
     keys_first: bool = False
     """Whether the keys come before the hour in the sorting key, as the plan has it for names."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return ROLLUP_SOURCES[self.event_type].keys
+
+    @property
+    def value(self) -> str:
+        return ROLLUP_SOURCES[self.event_type].value
+
+    @property
+    def value_type(self) -> str:
+        return ROLLUP_SOURCES[self.event_type].value_type
 
     @property
     def target(self) -> Table:
@@ -59,7 +65,7 @@ class Rollup:
                 Column("total", f"SimpleAggregateFunction(sum, {self.value_type})"),
                 Column("minimum", f"SimpleAggregateFunction(min, Nullable({self.value_type}))"),
                 Column("maximum", f"SimpleAggregateFunction(max, Nullable({self.value_type}))"),
-                Column("quantiles", f"AggregateFunction(quantilesTDigest({_LEVELS}), {self.value_type})"),
+                Column("quantiles", f"AggregateFunction(quantilesTDigest({QUANTILE_LEVELS}), {self.value_type})"),
             ]
         place = (*self.keys, "hour") if self.keys_first else ("hour", *self.keys)
         return Table(
@@ -79,35 +85,10 @@ class Rollup:
     def materialized_view(self) -> str:
         return f"{self.target.name}_mv"
 
-    @property
-    def select(self) -> str:
-        """Cells and the receipt of one insert. In GROUPING SETS a key outside of the set is its type's default."""
-        table = TABLES[self.event_type]
-        keys = "".join(f", {key}" for key in self.keys)
-        inner = f"SELECT project_id, deployment_id{keys}, {table.time_column} AS at"
-        inner += ", dateTrunc('hour', at) AS cell_hour, 1 AS is_cell"
-        inner += ", if(load_id = '', '', concat(load_id, '/', block)) AS load_block"
-        outer = "SELECT load_block AS receipt, project_id, deployment_id"
-        outer += f", if(is_cell = 1, cell_hour, dateTrunc('hour', min(at))) AS hour{keys}"
-        outer += ", if(is_cell = 1, toDateTime(0, 'UTC'), now('UTC')) AS receipt_at, count() AS count"
-        if self.value:
-            zero = f"to{self.value_type}(0)"
-            inner += f", {self.value} AS measured"
-            outer += ", count(measured) AS values"
-            outer += f", ifNull(sum(measured), {zero}) AS total, min(measured) AS minimum, max(measured) AS maximum"
-            outer += (
-                f", quantilesTDigestStateIf({_LEVELS})(ifNull(measured, {zero}), is_cell = 1 AND measured IS NOT NULL)"
-            )
-            outer += " AS quantiles"
-        return (
-            f"{outer} FROM ({inner} FROM {table.table}) "
-            f"GROUP BY GROUPING SETS ((project_id, deployment_id, cell_hour{keys}, is_cell), (load_block)) "
-            "HAVING is_cell = 1 OR load_block != ''"
-        )
-
     def create_materialized_view(self, options: SchemaOptions) -> str:
         cluster = f" ON CLUSTER `{options.cluster}`" if options.cluster else ""
-        return f"CREATE MATERIALIZED VIEW IF NOT EXISTS {self.materialized_view}{cluster} TO {self.target.name} AS {self.select}"
+        select = ROLLUP_SOURCES[self.event_type].select()
+        return f"CREATE MATERIALIZED VIEW IF NOT EXISTS {self.materialized_view}{cluster} TO {self.target.name} AS {select}"
 
     def create_view(self, options: SchemaOptions) -> str:
         """The view under the plan's name: finished numbers, right whatever has been merged yet."""
@@ -120,11 +101,11 @@ class Rollup:
                 f", if(sum(r.values) = 0, NULL, sum(r.total)) AS {total}"
                 f", if(sum(r.values) = 0, NULL, sum(r.total) / sum(r.values)) AS {average}"
                 f", min(r.minimum) AS {minimum}, max(r.maximum) AS {maximum}"
-                f", quantilesTDigestMerge({_LEVELS})(r.quantiles) AS merged"
+                f", quantilesTDigestMerge({QUANTILE_LEVELS})(r.quantiles) AS merged"
             )
             columns += "".join(
                 f", if(sum(r.values) = 0, NULL, merged[{place}]) AS p{int(level * 100)}"
-                for place, level in enumerate(_QUANTILES, 1)
+                for place, level in enumerate(QUANTILES, 1)
             )
         inner = (
             f"SELECT {columns} FROM {self.target.name} AS r WHERE receipt = '' "
@@ -138,9 +119,9 @@ _DURATIONS = ("total_duration_ms", "avg_duration_ms", "min_duration_ms", "max_du
 _VALUES = ("sum_value", "avg_value", "min_value", "max_value")
 
 ROLLUPS: Mapping[str, Rollup] = {
-    "trace": Rollup("trace", ("status",), "duration_ms", "Int64", _DURATIONS),
-    "span": Rollup("span", ("kind", "status"), "duration_ms", "Int64", _DURATIONS),
-    "log": Rollup("log", ("level",)),
-    "metric": Rollup("metric", ("name",), "value", "Float64", _VALUES, keys_first=True),
-    "score": Rollup("score", ("name",), "value", "Float64", _VALUES, keys_first=True),
+    "trace": Rollup("trace", _DURATIONS),
+    "span": Rollup("span", _DURATIONS),
+    "log": Rollup("log"),
+    "metric": Rollup("metric", _VALUES, keys_first=True),
+    "score": Rollup("score", _VALUES, keys_first=True),
 }

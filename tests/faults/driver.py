@@ -1,6 +1,6 @@
 """Runs the command line in this process, killed at a named point if asked, or checked afterwards against a dataset.
 
-    python -m tests.faults.driver [--kill=POINT] [--check=DATASET.json] -- <arguments of beam_pipeline>
+python -m tests.faults.driver [--kill=POINT] [--check=DATASET.json] -- <arguments of beam_pipeline>
 """
 
 from __future__ import annotations

@@ -90,7 +90,9 @@ def make_dataset(root: Path, *, files: int = 3, lines: int = 60, projects: int =
                         if event_type in ("trace", "span")
                         else (event(event_type, identity, at=at), identity)
                     )
-                dataset.add_file(event_type, f"p{project}", f"20261120T12{project:02d}{file:02d}Z_{file:04x}.jsonl", made)
+                dataset.add_file(
+                    event_type, f"p{project}", f"20261120T12{project:02d}{file:02d}Z_{file:04x}.jsonl", made
+                )
     return dataset
 
 
