@@ -116,7 +116,7 @@ class _FinalizeFilesFn(RunFn):
         load = parsed.load
         LOADS_FAILED.add()
         FILES_FAILED.add(len(load.slices) - len(load.released))
-        report.fail(f"load {load.load_id}", f"{load.slices[0].path} and {len(load.slices) - 1} more: {error}")
+        report.fail(f"load {load.load_id}", f"{load.describe()}: {error}")
         return LoadResult(load.load_id, load.event_type, len(load.slices), parsed.counts, error=error)
 
 

@@ -7,7 +7,7 @@ their labels) follows from what was written down, so that whoever takes it up af
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import xxhash
@@ -62,6 +62,10 @@ class Load:
     def bytes(self) -> int:
         return sum(part.length for part in self.slices)
 
+    def describe(self) -> str:
+        """Its files, for people."""
+        return describe_files([part.path for part in self.slices])
+
     def chunks(self) -> Iterator[tuple[Slice, ...]]:
         """Consecutive slices, or parts of a large one, of about `block_bytes` together: what is read at a time.
 
@@ -79,6 +83,11 @@ class Load:
                 size += piece.length
         if chunk:
             yield tuple(chunk)
+
+
+def describe_files(paths: Sequence[str]) -> str:
+    """The first of some files, and how many more there are."""
+    return paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
 
 
 def make_load(

@@ -14,7 +14,7 @@ from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig, month_of, shard_of
 from transforms.lines import line_start
 from transforms.load_log import LoadLog, Ownership
-from transforms.loads import Load, Slice, cut_loads, make_load
+from transforms.loads import Load, Slice, cut_loads, describe_files, make_load
 from transforms.metrics import FILES_FAILED, FILES_SKIPPED, LOADS_RECORDED
 from transforms.run import RunFn
 from transforms.storage import PendingFile, Storage
@@ -150,7 +150,7 @@ class _RecordLoadsFn(RunFn):
             yield from record_loads(files, key.partition("/")[0], self.log, self.storage, self.config)
         except (ClickHouseError, OSError) as error:
             FILES_FAILED.add(len(files))
-            report.fail(f"{files[0].path} and {len(files) - 1} more", f"could not be assigned to a load: {error}")
+            report.fail(describe_files([file.path for file in files]), f"could not be assigned to a load: {error}")
 
 
 @dataclass(eq=False)
