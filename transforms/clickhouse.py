@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import logging
+import math
 import os
 import re
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,8 +18,10 @@ import clickhouse_connect
 import pyarrow as pa
 import tenacity
 from clickhouse_connect.driver import exceptions as driver
+from clickhouse_connect.driver.binding import quote_identifier
 from clickhouse_connect.driver.client import Client
 
+from transforms.clickhouse_embedded import insert_embedded, open_embedded
 from transforms.clickhouse_errors import (
     AccessDenied,
     ClickHouseError,
@@ -25,7 +29,7 @@ from transforms.clickhouse_errors import (
     EmbeddedBusy,
     SchemaError,
     Unavailable,
-    error_class,
+    translate,
 )
 
 __all__ = [
@@ -59,6 +63,9 @@ INSERT_SETTINGS: Mapping[str, Any] = {
 _IDENTIFIER = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _REFERENCE = re.compile(r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$")
 _MAX_DELAY_S = 30.0
+
+# The driver's warnings say nothing that our errors do not; they go where an application sends them, not to its stderr.
+logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
@@ -152,9 +159,12 @@ class ClickHouse:
     def __init__(self, config: ClickHouseConfig) -> None:
         self.config = config
         self._local = threading.local()
-        self._clients: list[Client] = []
-        self._lock = threading.Lock()
-        self.server_version: str = self._retrying(lambda: self._client().server_version)
+        self._clients: weakref.WeakSet[Client] = weakref.WeakSet()
+        self._closed = False
+        self.server_version: str = self._retrying(lambda client: client.server_version)
+
+    def __repr__(self) -> str:
+        return f"ClickHouse({self.config.url!r}, database={self.config.database!r})"
 
     def __enter__(self) -> ClickHouse:
         return self
@@ -163,21 +173,22 @@ class ClickHouse:
         self.close()
 
     def close(self) -> None:
-        """Closes the connections of all threads."""
-        with self._lock:
-            clients, self._clients = self._clients, []
-        self._local = threading.local()
-        for client in clients:
-            with contextlib.suppress(driver.Error, OSError):
-                client.close()
+        """Closes the connections of all threads; waits for what they are doing. Using the client afterwards is an error."""
+        self._closed = True
+        for client in list(self._clients):
+            _close(client)
 
     def query(
         self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> list[dict[str, Any]]:
-        """The rows of a query, as dictionaries by column. Parameters are bound by the server: `{name:Type}`."""
+        """The rows of a query, as dictionaries by column. Parameters are bound by the server: `{name:Type}`.
+
+        All rows are in memory at once. A String that is not UTF-8 comes as its hexadecimal digits: use `query_arrow`,
+        or have the server encode it, where that can be.
+        """
         return self._retrying(
-            lambda: list(
-                self._client().query(sql, parameters=_dict(parameters), settings=_dict(settings)).named_results()
+            lambda client: list(
+                client.query(sql, parameters=_dict(parameters), settings=_dict(settings)).named_results()
             )
         )
 
@@ -186,14 +197,14 @@ class ClickHouse:
     ) -> pa.Table:
         """The result of a query as an Arrow table."""
         return self._retrying(
-            lambda: self._client().query_arrow(sql, parameters=_dict(parameters), settings=_dict(settings))
+            lambda client: client.query_arrow(sql, parameters=_dict(parameters), settings=_dict(settings))
         )
 
     def command(
         self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> None:
         """Runs a statement that may be repeated without harm, such as CREATE … IF NOT EXISTS."""
-        self._retrying(lambda: self._client().command(sql, parameters=_dict(parameters), settings=_dict(settings)))
+        self._retrying(lambda client: client.command(sql, parameters=_dict(parameters), settings=_dict(settings)))
 
     def insert(
         self,
@@ -206,102 +217,85 @@ class ClickHouse:
         """Inserts rows with one synchronous INSERT, which makes one part in each partition that they are of.
 
         With a token the insert is tried again after a failure that may pass, since the server drops what it has already;
-        without one it is not, except when no connection could be made.
+        without one it is not, except when the server cannot have got it.
         """
         if not rows.num_rows:
             return
         options = {**INSERT_SETTINGS, **(settings or {})}
         if token is not None:
             options["insert_deduplication_token"] = token
-        body = _arrow_file(rows)
 
-        def insert() -> None:
-            self._client().raw_insert(f"`{table}`", rows.schema.names, memoryview(body), settings=options, fmt="Arrow")
+        def insert(client: Client) -> None:
+            if self.config.embedded:
+                insert_embedded(client, table, rows, options)
+            else:
+                body = memoryview(_arrow_file(rows))
+                client.raw_insert(quote_identifier(table), rows.schema.names, body, settings=options, fmt="Arrow")
 
         self._retrying(insert, repeatable=token is not None)
 
-    def _client(self) -> Client:
-        client: Client | None = getattr(self._local, "client", None)
-        if client is None:
-            client = _open_client(self.config)
-            self._local.client = client
-            with self._lock:
-                self._clients.append(client)
-        return client
-
-    def _retrying(self, operation: Callable[[], Result], *, repeatable: bool = True) -> Result:
+    def _retrying(self, operation: Callable[[Client], Result], *, repeatable: bool = True) -> Result:
         retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(self.config.retry_attempts if repeatable else 1),
+            stop=tenacity.stop_after_attempt(self.config.retry_attempts),
             wait=tenacity.wait_exponential(multiplier=self.config.retry_delay_s, max=_MAX_DELAY_S),
-            retry=tenacity.retry_if_exception_type(Unavailable),
+            retry=tenacity.retry_if_exception(
+                lambda error: isinstance(error, Unavailable) and (repeatable or error.unsent)
+            ),
             reraise=True,
         )
-        result: Result = retrying(self._translated, operation)
+        result: Result = retrying(self._attempt, operation)
         return result
 
-    def _translated(self, operation: Callable[[], Result]) -> Result:
+    def _attempt(self, operation: Callable[[Client], Result]) -> Result:
+        client: Client | None = getattr(self._local, "client", None)
+        opening = client is None
         try:
-            return operation()
-        except ClickHouseError:
-            raise
-        except driver.Error as error:
-            raise translate(error, self.config) from None
-        except OSError as error:
-            raise Unavailable(f"{self.config.url}: {error}") from None
+            if self._closed:
+                raise ClickHouseError(f"the client of {self.config.url} has been closed")
+            if client is None:
+                client = self._local.client = _open_client(self.config)
+                self._clients.add(client)
+                opening = False
+            return operation(client)
+        except (driver.Error, OSError) as error:
+            self._discard(client)
+            failure = (
+                translate(error, self.config.url)
+                if isinstance(error, driver.Error)
+                else Unavailable(f"{self.config.url}: {error}")
+            )
+            if isinstance(failure, Unavailable):
+                failure.unsent = failure.unsent or opening
+            raise failure from None
+
+    def _discard(self, client: Client | None) -> None:
+        """A handle of the embedded engine that has failed answers the next query with rows of the failed one first."""
+        if client is not None:
+            self._local.client = None
+            self._clients.discard(client)
+            _close(client)
 
 
-def translate(error: driver.Error, config: ClickHouseConfig) -> ClickHouseError:
-    """The driver's error as one of ours, by the server's code, without the driver's trailers."""
-    message = str(error).strip()
-    if error.code is not None:
-        return error_class(error.code)(_short(message), error.code)
-    if config.embedded and "chdb engine" in message:
-        return EmbeddedBusy(f"the embedded database {config.path} cannot be opened: {_short(message)}")
-    if isinstance(error, driver.OperationalError):
-        return Unavailable(f"{config.url} cannot be reached: {_short(message)}")
-    return DataError(_short(message))
-
-
-def _refuse_if_busy(path: str) -> None:
-    """Raises EmbeddedBusy when another process has the database open; the engine says so on standard error only."""
-    with contextlib.suppress(FileNotFoundError), open(os.path.join(path, "status"), encoding="utf-8") as status:
-        try:
-            fcntl.flock(status, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = re.search(r"PID: (\d+)", status.read())
-            if pid and pid[1] == str(os.getpid()):
-                return
-            raise EmbeddedBusy(
-                f"the embedded database {path} is in use{f' by process {pid[1]}' if pid else ''}; one process at a "
-                "time can have it. Wait until that one ends, or run a ClickHouse server and give its --clickhouse_url"
-            ) from None
-
-
-def _short(message: str) -> str:
-    message = re.sub(r"\s*\(version [^()]*(\([^()]*\))?[^()]*\)", "", message)
-    message = re.sub(r"^HTTPDriver for \S+ ", "", message)
-    return message.strip()
+def _close(client: Client) -> None:
+    with contextlib.suppress(driver.Error, OSError):
+        client.close()
 
 
 def _open_client(config: ClickHouseConfig) -> Client:
     if config.path is not None:
-        options = {}
-        if config.max_server_memory_bytes:
-            options["max_server_memory_usage"] = config.max_server_memory_bytes
-        os.makedirs(config.path, exist_ok=True)
-        _refuse_if_busy(config.path)
-        return clickhouse_connect.get_client(
-            interface="chdb", path=config.path, database=config.database, chdb_options=options
-        )
+        return open_embedded(config.path, config.database, config.max_server_memory_bytes)
     parts = urlsplit(config.url)
+    timeout_s = math.ceil(config.timeout_s)
     return clickhouse_connect.get_client(
         interface=parts.scheme,
         host=parts.hostname,
         port=parts.port or (8443 if parts.scheme == "https" else 8123),
+        proxy_path=parts.path.rstrip("/"),
         username=config.user,
         password=config.resolve_password(),
         database=config.database,
-        send_receive_timeout=int(config.timeout_s),
+        connect_timeout=min(timeout_s, 10),
+        send_receive_timeout=timeout_s,
         autogenerate_session_id=False,
         query_retries=0,
         compress=False,

@@ -1,6 +1,12 @@
-"""What can go wrong with ClickHouse, told apart by the server's error codes, never by the text of a message."""
+"""What can go wrong with ClickHouse, told apart by the server's error codes, never by the text of its messages."""
 
 from __future__ import annotations
+
+import re
+import ssl
+
+from clickhouse_connect.driver import exceptions as driver
+from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
 
 
 class ClickHouseError(Exception):
@@ -15,7 +21,13 @@ class ClickHouseError(Exception):
 
 
 class Unavailable(ClickHouseError):
-    """It may work later: no connection, a timeout, or a server that is overloaded, starting or short of something."""
+    """It may work later: no connection, a timeout, or a server that is overloaded, starting or short of something.
+
+    Unless `unsent`, the statement may have been executed all the same.
+    """
+
+    unsent = False
+    """Whether the server cannot have got the statement."""
 
 
 class AccessDenied(ClickHouseError):
@@ -34,8 +46,7 @@ class EmbeddedBusy(ClickHouseError):
     """The embedded database is open in another process."""
 
 
-_UNAVAILABLE = {
-    3: "UNEXPECTED_END_OF_FILE",
+UNAVAILABLE_CODES = {
     74: "CANNOT_READ_FROM_FILE_DESCRIPTOR",
     75: "CANNOT_WRITE_TO_FILE_DESCRIPTOR",
     76: "CANNOT_OPEN_FILE",
@@ -43,14 +54,16 @@ _UNAVAILABLE = {
     96: "CANNOT_WRITE_TO_SOCKET",
     159: "TIMEOUT_EXCEEDED",
     160: "TOO_SLOW",
-    164: "READONLY",
+    173: "CANNOT_ALLOCATE_MEMORY",
     198: "DNS_ERROR",
     201: "QUOTA_EXCEEDED",
     202: "TOO_MANY_SIMULTANEOUS_QUERIES",
     203: "NO_FREE_CONNECTION",
+    204: "CANNOT_FSYNC",
     209: "SOCKET_TIMEOUT",
     210: "NETWORK_ERROR",
     225: "NO_ZOOKEEPER",
+    234: "NO_REPLICA_HAS_PART",
     236: "ABORTED",
     241: "MEMORY_LIMIT_EXCEEDED",
     242: "TABLE_IS_READ_ONLY",
@@ -58,29 +71,69 @@ _UNAVAILABLE = {
     244: "UNEXPECTED_ZOOKEEPER_ERROR",
     252: "TOO_MANY_PARTS",
     254: "NO_ACTIVE_REPLICAS",
-    265: "ALL_CONNECTION_TRIES_FAILED",
+    255: "TOO_MANY_RETRIES_TO_FETCH_PARTS",
+    265: "NO_AVAILABLE_REPLICA",
     279: "ALL_CONNECTION_TRIES_FAILED",
     285: "TOO_FEW_LIVE_REPLICAS",
     286: "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE",
-    298: "TABLE_IS_BEING_RESTARTED",
+    294: "CANNOT_WRITE_TO_FILE",
+    297: "SHARD_HAS_NO_CONNECTIONS",
     319: "UNKNOWN_STATUS_OF_INSERT",
+    364: "RECEIVED_ERROR_TOO_MANY_REQUESTS",
+    369: "ALL_REPLICAS_ARE_STALE",
+    373: "SESSION_IS_LOCKED",
+    384: "PART_IS_TEMPORARILY_LOCKED",
     394: "QUERY_WAS_CANCELLED",
+    410: "EXTERNAL_SERVER_IS_NOT_RESPONDING",
+    416: "REPLICA_STATUS_CHANGED",
     425: "SYSTEM_ERROR",
     439: "CANNOT_SCHEDULE_TASK",
     473: "DEADLOCK_AVOIDED",
     499: "S3_ERROR",
+    500: "AZURE_BLOB_STORAGE_ERROR",
+    519: "NO_REMOTE_SHARD_AVAILABLE",
+    529: "NOT_A_LEADER",
+    568: "RAFT_ERROR",
+    574: "DISTRIBUTED_TOO_MANY_PENDING_BYTES",
+    659: "UNKNOWN_STATUS_OF_TRANSACTION",
+    677: "THREAD_WAS_CANCELED",
+    692: "TOO_MANY_MUTATIONS",
+    693: "AWS_ERROR",
+    700: "USER_SESSION_LIMIT_EXCEEDED",
+    707: "GCP_ERROR",
+    722: "ASYNC_LOAD_WAIT_FAILED",
+    733: "TABLE_IS_BEING_RESTARTED",
+    737: "GOOGLE_CLOUD_ERROR",
+    745: "SERVER_OVERLOADED",
+    749: "TCP_CONNECTION_LIMIT_REACHED",
+    762: "HTTP_CONNECTION_LIMIT_REACHED",
+    776: "RESOURCE_LIMIT_EXCEEDED",
+    777: "MEMORY_RESERVATION_KILLED",
+    778: "MEMORY_RESERVATION_FAILED",
     999: "KEEPER_EXCEPTION",
+    1019: "QUERY_SLOT_ACQUISITION_TIMEOUT",
+    1020: "MEMORY_RESERVATION_ACQUISITION_TIMEOUT",
 }
-_DENIED = {
+DENIED_CODES = {
+    164: "READONLY",
     192: "UNKNOWN_USER",
     193: "WRONG_PASSWORD",
     194: "REQUIRED_PASSWORD",
     195: "IP_ADDRESS_NOT_ALLOWED",
     291: "DATABASE_ACCESS_DENIED",
+    392: "QUERY_IS_PROHIBITED",
+    472: "READONLY_SETTING",
     497: "ACCESS_DENIED",
+    511: "UNKNOWN_ROLE",
+    512: "SET_NON_GRANTED_ROLE",
     516: "AUTHENTICATION_FAILED",
+    620: "QUERY_NOT_ALLOWED",
+    720: "USER_EXPIRED",
+    763: "SESSION_REFUSED",
+    767: "REQUIRED_SECOND_FACTOR",
 }
-_SCHEMA = {
+SCHEMA_CODES = {
+    8: "THERE_IS_NO_COLUMN",
     10: "NOT_FOUND_COLUMN_IN_BLOCK",
     16: "NO_SUCH_COLUMN_IN_TABLE",
     47: "UNKNOWN_IDENTIFIER",
@@ -91,14 +144,70 @@ _SCHEMA = {
     122: "INCOMPATIBLE_COLUMNS",
     218: "TABLE_IS_DROPPED",
 }
+_UNSENT_CODES = {202, 745, 749, 762, 1019}
+"""The server turned the statement away before it looked at it."""
+
+_STATUS = re.compile(r"HTTP driver received HTTP status (\d{3})")
+_NOISE = re.compile(
+    r"^Received ClickHouse exception, code: \d+(, server response: )?|^HTTPDriver for \S+ |\(for url \S+\)\s*$|"
+    r"\s*\(version [^()]*(\([^()]*\)[^()]*)?\)"
+)
+_PREFIX = re.compile(r"^(Code: \d+\. DB::Exception: )+")
 
 
 def error_class(code: int | None) -> type[ClickHouseError]:
     """The kind of error that a code of the server means; an unknown code is one that trying again does not mend."""
-    if code in _UNAVAILABLE:
+    if code in UNAVAILABLE_CODES:
         return Unavailable
-    if code in _DENIED:
+    if code in DENIED_CODES:
         return AccessDenied
-    if code in _SCHEMA:
+    if code in SCHEMA_CODES:
         return SchemaError
     return DataError
+
+
+def translate(error: driver.Error, place: str) -> ClickHouseError:
+    """A driver's error as one of ours. `place` is the server's address, for errors that did not come from the server."""
+    code = error.code
+    failure = error_class(code)(_plain(str(error)), code) if code is not None else _without_code(error, place)
+    if isinstance(failure, Unavailable):
+        failure.unsent = code in _UNSENT_CODES or _never_connected(error)
+    return failure
+
+
+def _without_code(error: driver.Error, place: str) -> ClickHouseError:
+    """What it means that something between the server and us failed, or that the driver refused by itself."""
+    message = _plain(str(error))
+    status = _STATUS.match(message)
+    if status is None:
+        if not isinstance(error, driver.OperationalError):
+            return DataError(message)
+        # The driver's message holds the whole URL, and with it the values of parameters.
+        cause = _causes(error)[-1]
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return ClickHouseError(f"{place} is not trusted: {cause.verify_message}")
+        return Unavailable(f"{place} cannot be reached: {getattr(cause, 'strerror', None) or cause}")
+    text = f"{place} answered with HTTP status {status[1]}{message[status.end() :]}"
+    if status[1] in ("401", "403", "407"):
+        return AccessDenied(text)
+    return Unavailable(text) if status[1] in ("408", "429") or status[1] >= "500" else DataError(text)
+
+
+def _never_connected(error: driver.Error) -> bool:
+    return any(isinstance(cause, (NewConnectionError, ConnectTimeoutError)) for cause in _causes(error))
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and what it came from, the first cause last."""
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = cause.reason if isinstance(cause, MaxRetryError) else cause.__cause__ or cause.__context__
+    return causes
+
+
+def _plain(message: str) -> str:
+    """The server's own words, once, without the driver's and the version."""
+    message = _NOISE.sub("", message.strip()).strip()
+    return _PREFIX.sub("", message.split("\nCode: ")[0]).strip()
