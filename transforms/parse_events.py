@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -22,6 +22,8 @@ from transforms.events import EVENT_TYPES, REJECTED_SCHEMA, STRUCTS, Line, LineS
 _NEWLINE, _RETURN, _OPEN, _CLOSE = b"\n\r{}"
 _BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r"
+_GROUP_BYTES = 1024 * 1024
+"""Lines that are decoded and made columns of at a time: few enough that their objects stay in the processor's cache."""
 
 _decoder = msgspec.json.Decoder(Line)
 _TYPE = re.compile(rb'"type"\s*:\s*"(\w+)"')
@@ -73,12 +75,39 @@ class ChunkParser:
 
     def __init__(self, max_line_bytes: int = 8 * 1024 * 1024) -> None:
         self._max_line_bytes = max_line_bytes
+        self._lines = 0
         self._segments: list[_Segment] = []
+        self._bytes = 0
+        self._batches: dict[tuple[str, int], list[pa.RecordBatch]] = {}
+        self._rejected: list[dict[str, Any]] = []
 
     def add(self, data: bytes, source: LineSource) -> AddedLines:
         """Takes whole lines of one file: the last one may lack its newline."""
+        before = self._lines
+        while len(data) > _GROUP_BYTES:
+            end = data.rfind(b"\n", 0, _GROUP_BYTES) + 1 or data.find(b"\n", _GROUP_BYTES) + 1 or len(data)
+            self._add(data[:end], source)
+            newlines = data.count(b"\n", 0, end)
+            source = replace(source, offset=source.offset + end, line=source.line + newlines)
+            data = data[end:]
+        self._add(data, source)
+        return AddedLines(self._lines - before)
+
+    def finish(self) -> ParsedChunk:
+        """The rows of everything that was added, and the lines that are rejected."""
+        self._make_rows()
+        batches, self._batches = self._batches, {}
+        rejected, self._rejected = self._rejected, []
+        lines, self._lines = self._lines, 0
+        return ParsedChunk(
+            lines,
+            {key: pa.concat_batches(batches[key]) for key in sorted(batches)},
+            pa.RecordBatch.from_pylist(rejected, REJECTED_SCHEMA) if rejected else None,
+        )
+
+    def _add(self, data: bytes, source: LineSource) -> None:
         if not data:
-            return AddedLines(0)
+            return
         lines = self._regular_lines(data)
         segment = _Segment(data, source, lines)
         if lines and (data.isascii() or _is_utf8(data)):
@@ -89,17 +118,20 @@ class ChunkParser:
         if not lines or len(segment.events) != lines:
             self._decode_each(segment)
         self._segments.append(segment)
-        return AddedLines(segment.lines)
+        self._lines += segment.lines
+        self._bytes += len(data)
+        if self._bytes >= _GROUP_BYTES:
+            self._make_rows()
 
-    def finish(self) -> ParsedChunk:
-        """The rows of everything that was added, and the lines that are rejected."""
-        segments, self._segments = self._segments, []
-        rows: dict[tuple[str, int], pa.RecordBatch] = {}
+    def _make_rows(self) -> None:
+        """Turns the events decoded so far into rows, while they are still in the processor's cache."""
+        segments, self._segments, self._bytes = self._segments, [], 0
         present = {kind for segment in segments for kind in set(map(type, segment.events))}
         for event_type, struct in STRUCTS.items():
             if struct in present:
-                rows.update(_rows(event_type, struct, segments))
-        return ParsedChunk(sum(segment.lines for segment in segments), rows, _rejected(segments))
+                for key, rows in _rows(event_type, struct, segments):
+                    self._batches.setdefault(key, []).append(rows)
+        self._rejected += _rejected(segments)
 
     def _regular_lines(self, data: bytes) -> int:
         """The number of lines when each is `{…}` from its first byte to its last and none is too long; 0 otherwise.
@@ -222,7 +254,7 @@ def _fallback(struct: type[Any], segments: Sequence[_Segment]) -> Fallback:
     return Fallback(lambda: repeated("project_id"), lambda: repeated("recorded_at_ms"))
 
 
-def _rejected(segments: Sequence[_Segment]) -> pa.RecordBatch | None:
+def _rejected(segments: Sequence[_Segment]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for segment in segments:
         if not segment.bad:
@@ -243,4 +275,4 @@ def _rejected(segments: Sequence[_Segment]) -> pa.RecordBatch | None:
                         "raw": raw[line].removesuffix(b"\r"),
                     }
                 )
-    return pa.RecordBatch.from_pylist(found, REJECTED_SCHEMA) if found else None
+    return found
