@@ -177,6 +177,9 @@ class LocalStorage:
             for entry in entries:
                 if not entry.name.endswith(SUFFIX) or entry.name.startswith("."):
                     continue
+                if not _is_text(entry.path):
+                    on_error(entry.path, "its name is not UTF-8 and cannot be written down; rename it")
+                    continue
                 try:
                     status = entry.stat()
                 except FileNotFoundError:
@@ -309,6 +312,14 @@ class LocalStorage:
                 if os.fstat(descriptor).st_ino == os.stat(path).st_ino:
                     return descriptor
             os.close(descriptor)  # somebody tidied the file away while we waited for it
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _etag(status: os.stat_result) -> str:

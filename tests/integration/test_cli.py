@@ -1,0 +1,342 @@
+"""The command line as users meet it: processes of their own on real files, in an embedded database and in a server."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_line import CommandLine, pending, processed, with_own_mounts
+from transforms.events import EVENT_TYPES
+
+EVENTS, BAD = 3000, 0.01
+SMALL_LOADS = ("--load_bytes=64K", "--block_bytes=64K")
+"""Makes a run of small files many loads, so that there is a middle to stop in."""
+
+
+@pytest.fixture(params=["embedded", "http"])
+def line(request: pytest.FixtureRequest) -> CommandLine:
+    """The command line on a fresh database: beside the input, or in a server."""
+    if request.param == "embedded":
+        return CommandLine()
+    config = request.getfixturevalue("http_config")
+    return CommandLine((f"--clickhouse_url={config.url}", f"--clickhouse_database={config.database}"))
+
+
+@pytest.fixture
+def embedded() -> CommandLine:
+    """The command line on a fresh embedded database beside the input."""
+    return CommandLine()
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> Path:
+    """A directory with generated events."""
+    return generate(tmp_path / "in", EVENTS, "--bad_ratio=0.01")
+
+
+def generate(directory: Path, events: int, *more: str) -> Path:
+    done = CommandLine().run("generate", f"--output={directory}", f"--events={events}", "--events_per_file=100", *more)
+    assert done.code == 0
+    return directory
+
+
+def lines_in(files: list[Path]) -> int:
+    return sum(len(path.read_bytes().splitlines()) for path in files)
+
+
+def everything_below(directory: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in sorted(directory.rglob("*"))}
+
+
+def test_generate_ingest_status(line: CommandLine, events: Path) -> None:
+    files, lines = len(pending(events)), lines_in(pending(events))
+    assert lines == EVENTS
+
+    first = line.run("--runner=DirectRunner", f"--input={events}")
+    assert first.code == 0
+    assert first.err.startswith(f"loading {events} into ")
+    loaded = {name: int(count.replace(",", "")) for name, count in re.findall(r"^ (\w+) +([\d,]+) $", first.out, re.M)}
+    rejected = int(re.search(r"warning: ([\d,]+) lines were rejected", first.err)[1])  # type: ignore[index]
+    assert set(loaded) == {*EVENT_TYPES, "all"}
+    assert loaded["all"] == sum(loaded[name] for name in EVENT_TYPES) == lines - rejected
+    assert 0 < rejected < lines / 10
+    assert f"\n{files:,} files in " in first.out
+    assert pending(events) == [] and len(processed(events)) == files
+
+    status = line.run("status", f"--input={events}", "--json").json
+    (of_input,) = status["inputs"]
+    assert status["initialized"] and of_input["input"] == str(events)
+    assert of_input["pending"] == {"files": 0, "bytes": 0, "by_type": {}, "errors": {}}
+    assert of_input["rows"] == {name: loaded[name] for name in EVENT_TYPES}
+    assert list(of_input["loads"]) == ["finalized"]
+    assert of_input["loads"]["finalized"]["lines"] == lines
+    assert sum(reason["lines"] for reason in of_input["rejected"]) == rejected
+    assert of_input["unfinished"] == of_input["file_problems"] == []
+    assert of_input["last_loads"][0]["duration_ms"] > 0
+
+    text = line.run("status", *([] if line.connection else [f"--clickhouse_url=chdb://{events}.clickhouse"])).out
+    assert f"input: {events}\n  pending: 0 files, 0 bytes\n" in text
+    assert re.search(rf" finalized +\d+ +{files} ", text)
+
+
+def test_a_second_run_inserts_nothing_and_says_so(line: CommandLine, events: Path) -> None:
+    assert line.run(f"--input={events}", "--json").json["events_ingested"] > 0
+    second = line.run(f"--input={events}")
+    assert (second.code, second.out) == (0, f"nothing to load: no pending files in {events}\n")
+    status = line.run("status", f"--input={events}", "--json").json["inputs"][0]
+    assert sum(status["rows"].values()) + status["loads"]["finalized"]["rejected"] == EVENTS
+
+
+def test_json_is_all_there_is_on_standard_output(embedded: CommandLine, events: Path) -> None:
+    result = embedded.run(f"--input={events}", "--json").json
+    assert result["files_processed"] == len(processed(events))
+    assert result["events_ingested"] + result["rejected"] == EVENTS
+    assert sum(result["events_by_type"].values()) == result["events_ingested"]
+    assert (result["errors"], result["interrupted"], result["skipped"], result["adopted"]) == ([], False, 0, 0)
+    assert result["clickhouse_url"] == f"chdb://{events}.clickhouse" and result["duration_ms"] > 0
+    assert "password" not in json.dumps(result)
+
+
+def test_quiet_prints_what_somebody_has_to_know_and_no_more(embedded: CommandLine, tmp_path: Path) -> None:
+    clean = generate(tmp_path / "clean", 100)
+    done = embedded.run(f"--input={clean}", "--quiet")
+    assert (done.code, done.out, done.err) == (0, "", "")
+
+
+def test_a_dry_run_touches_nothing(embedded: CommandLine, events: Path) -> None:
+    before = everything_below(events.parent)
+    done = embedded.run("ingest", f"--input={events}", "--dry_run", "--event_types=span", "--json")
+    files = [path for path in pending(events) if path.parts[-3] == "span"]
+    assert done.code == 0
+    assert done.json["pending"] == {"span": {"files": len(files), "bytes": sum(path.stat().st_size for path in files)}}
+    assert "would load" in embedded.run(f"--input={events}", "--dry_run").out
+    assert everything_below(events.parent) == before
+
+
+def test_rejected_lines_come_back_byte_for_byte_and_can_be_fed_again(line: CommandLine, tmp_path: Path) -> None:
+    directory = tmp_path / "in"
+    file = directory / "log" / "p1" / "20261120T120000Z_01.jsonl"
+    file.parent.mkdir(parents=True)
+    good = b'{"type":"log","id":"l1","level":"info","message":"m","timestamp":"2026-11-20T12:00:00Z"}'
+    odd = b'{"type":"log","id":"l3","level":"info","message":"\x1b[31m\xff","timestamp":0}'
+    file.write_bytes(b"\n".join([good, b'{"type":"log","id":', b"", odd, good.replace(b"l1", b"l2")]))
+    assert line.run(f"--input={directory}", "--json").json["rejected"] == 2
+
+    listed = line.run("rejected", f"--input={directory}", "--json").json
+    assert listed["total"] == 2
+    assert [(row["line"], row["byte_offset"]) for row in listed["rejected"]] == [
+        (2, len(good) + 1),
+        (4, len(good) + 22),
+    ]
+    assert all(row["file"] == str(file) and row["project_id"] == "p1" and row["reason"] for row in listed["rejected"])
+    table = line.run("rejected", "list", f"--input={directory}", f"--file={file.name}", "--line=2").out
+    assert "malformed JSON" in table and "1 of 1 rejected lines" in table
+    assert line.run("rejected", f"--input={directory}", "--reason=no such reason").out == "0 of 0 rejected lines\n"
+
+    shown = line.run("rejected", "show", f"--input={directory}").out
+    assert "\x1b" not in shown and "\\x1b[31m\\xff" in shown and f"file:        {file}" in shown
+    showing = line.start("rejected", "show", "--raw", f"--input={directory}", "--line=4")
+    raw = showing.process.communicate(timeout=60)[0]
+    assert raw == odd + b"\n"
+
+    mended = file.with_name("20261120T120001Z_mended.jsonl")
+    mended.write_bytes(raw.replace(b"\x1b[31m\xff", b"m"))
+    assert line.run(f"--input={directory}", "--json").json["events_by_type"] == {"log": 1}
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_loads_in_hand_and_the_next_run_the_rest(
+    line: CommandLine, events: Path, signum: signal.Signals
+) -> None:
+    files = len(pending(events))
+    running = line.start(f"--input={events}", "--json", *SMALL_LOADS)
+    running.wait_for(lambda: bool(processed(events)))
+    running.process.send_signal(signum)
+    stopped = running.finish()
+    assert stopped.code == 128 + signum
+    assert stopped.err.count("finishing the loads in hand") == 1
+    assert "run the same command again" in stopped.err
+    assert stopped.json["interrupted"] is True and stopped.json["errors"] == []
+    assert 0 < len(processed(events)) < files
+    assert stopped.json["files_processed"] == len(processed(events))
+
+    rest = line.run(f"--input={events}", "--json").json
+    assert rest["adopted"] > 0 and pending(events) == []
+    for name in ("events_ingested", "rejected"):
+        assert stopped.json[name] + rest[name] > 0
+    assert sum(stopped.json[name] + rest[name] for name in ("events_ingested", "rejected")) == EVENTS
+    loads = line.run("status", f"--input={events}", "--json").json["inputs"][0]["loads"]
+    assert list(loads) == ["finalized"] and loads["finalized"]["lines"] == EVENTS
+
+
+def test_a_second_interrupt_ends_at_once_and_loses_nothing(embedded: CommandLine, events: Path) -> None:
+    running = embedded.start(f"--input={events}", *SMALL_LOADS)
+    running.wait_for(lambda: bool(processed(events)))
+    running.process.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    running.process.send_signal(signal.SIGINT)
+    assert running.finish(timeout=5).code == 130
+    assert embedded.run(f"--input={events}", "--json").code == 0
+    loads = embedded.run("status", f"--input={events}", "--json").json["inputs"][0]["loads"]
+    assert list(loads) == ["finalized"] and loads["finalized"]["lines"] == EVENTS
+
+
+def test_status_while_ingest_runs_says_who_has_the_database(embedded: CommandLine, events: Path) -> None:
+    running = embedded.start(f"--input={events}", *SMALL_LOADS)
+    running.wait_for(lambda: bool(processed(events)))
+    running.process.send_signal(signal.SIGSTOP)
+    try:
+        for command in ("status", "ingest", "rejected", "migrate"):
+            refused = embedded.run(command, f"--input={events}")
+            assert refused.code == 1 and refused.out == ""
+            assert f"{events}.clickhouse is in use by process {running.process.pid}" in refused.err
+        dry = embedded.run("ingest", f"--input={events}", "--dry_run")
+        assert dry.code == 1 and "in use by process" in dry.out and "would load" in dry.out
+    finally:
+        running.process.send_signal(signal.SIGCONT)
+    assert running.finish().code == 0
+
+
+def test_a_full_disk_is_named_and_the_files_stay(embedded: CommandLine, tmp_path: Path) -> None:
+    directory, database = generate(tmp_path / "in", 20_000), tmp_path / "db"
+    database.mkdir()
+    wrapper = with_own_mounts(f"mount -t tmpfs -o size=2M tmpfs {database}")
+    if wrapper is None:
+        pytest.skip("this user may not mount")
+    url = f"--clickhouse_url=chdb://{database}/ch"
+    full = embedded.run(f"--input={directory}", url, "--retry_attempts=1", wrapper=wrapper)
+    assert full.code == 1 and "not enough space" in full.err.lower()
+    left = len(pending(directory))
+    assert left > 0
+    assert embedded.run(f"--input={directory}", url, "--json").json["files_processed"] == left
+
+
+def test_a_directory_that_is_read_only_is_told_and_nothing_is_loaded(embedded: CommandLine, events: Path) -> None:
+    wrapper = with_own_mounts(f"mount --bind {events} {events}; mount -o remount,bind,ro {events}")
+    if wrapper is None:
+        pytest.skip("this user may not mount")
+    refused = embedded.run(f"--input={events}", wrapper=wrapper)
+    assert refused.code == 1 and f"{events} is not writable" in refused.err
+    assert embedded.run("status", f"--input={events}", wrapper=wrapper).code == 0
+
+
+def test_a_server_that_is_not_there_is_told(embedded: CommandLine, events: Path) -> None:
+    nowhere = ("--clickhouse_url=http://127.0.0.1:9", "--retry_delay=1ms")
+    for command in ("ingest", "status", "migrate"):
+        done = embedded.run(command, f"--input={events}", *nowhere, "--json")
+        assert done.code == 1 and "http://127.0.0.1:9 cannot be reached" in done.json["error"]
+    assert processed(events) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--inptu=x"], "--inptu: there is no such option; did you mean --input?"),
+        (["status", "--quiet"], "--quiet: there is no such option"),
+        (["ingst"], "'ingst' is not a command; did you mean ingest?"),
+        (["ingest", "some/where"], "'some/where': what is it for?"),
+        (["--input=/no/such/directory", "--max_files=0"], "--input: /no/such/directory does not exist"),
+        (["--input=/no/such/directory", "--max_files=0"], "--max_files: 0 must be at least 1"),
+        (["--input=/etc/passwd"], "--input: /etc/passwd is not a directory"),
+        (["--input=/tmp", "--runner=FlinkRunner", "--unknown_to_python=1"], "cannot share an embedded database"),
+        (["--input=/tmp", "--clickhouse_password=hush-4f1d7c"], "CLICKHOUSE_PASSWORD"),
+        (["--input=/tmp", "--clickhouse_password", "hush-4f1d7c"], "CLICKHOUSE_PASSWORD"),
+        (["--input=/tmp", "--clickhouse_url=http://me:hush-4f1d7c@h:1"], "CLICKHOUSE_PASSWORD"),
+        (["--input=/tmp", "--pasword=hush-4f1d7c"], "--pasword: there is no such option"),
+        (["--input=/tmp", "--clickhouse_password_from=hush-4f1d7c"], "env:NAME or file:/path"),
+        (["status"], "--clickhouse_url"),
+        (["drop", "--input=/tmp/none"], "say --confirm=default"),
+        (["migrate", "--input=/tmp/none", "--ttl_days=-1"], "--ttl_days"),
+        (["generate"], "--output: is missing"),
+    ],
+)
+def test_wrong_command_lines(embedded: CommandLine, arguments: list[str], message: str) -> None:
+    done = embedded.run(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err and all(line.startswith("error: ") for line in done.err.splitlines())
+
+
+def test_help(embedded: CommandLine) -> None:
+    alone = embedded.run()
+    assert alone.code == 2 and "commands (ingest is the default):" in alone.err
+    asked = embedded.run("--help")
+    assert (asked.code, asked.out) == (0, alone.err)
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", embedded.run("--version").out)
+    assert "--max_rejected_ratio" in embedded.run("--input=x", "--help").out
+
+
+def test_an_environment_that_names_the_input_needs_no_argument(embedded: CommandLine, events: Path) -> None:
+    assert embedded.run(INGEST_INPUT=str(events)).code == 0
+    assert pending(events) == []
+
+
+def test_directories_without_events(embedded: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "app" / "observability").mkdir(parents=True)
+    hinted = embedded.run(f"--input={tmp_path}/app")
+    assert hinted.code == 0 and f"did you mean --input={tmp_path}/app/observability?" in hinted.out
+    empty = embedded.run(f"--input={tmp_path}/app/observability")
+    assert empty.code == 0 and "it has no directory trace/, span/, log/, metric/, score/" in empty.out
+
+
+def test_status_and_rejected_before_anything_is_loaded(embedded: CommandLine, events: Path) -> None:
+    before = everything_below(events.parent)
+    status = embedded.run("status", f"--input={events}")
+    assert status.code == 0 and "nothing has been loaded here" in status.out
+    assert f"pending: {len(pending(events))} files" in status.out
+    rejected = embedded.run("rejected", f"--input={events}")
+    assert rejected.code == 1 and "there is no database" in rejected.err
+    assert everything_below(events.parent) == before
+
+
+def test_migrate_check_and_drop(line: CommandLine, tmp_path: Path) -> None:
+    directory = f"--input={tmp_path}/in"
+    unready = line.run("migrate", "--check", directory, "--json")
+    assert unready.code == 1 and not unready.json["up_to_date"] and unready.json["problems"]
+    assert line.run("migrate", directory, "--ttl_days=7").code == 0
+    checked = line.run("migrate", "--check", directory, "--json")
+    assert checked.code == 0 and checked.json["ttl_days"] == {name: 30 if name == "log" else 7 for name in EVENT_TYPES}
+    assert "nothing to do" in line.run("migrate", directory).out
+    database = next((part.split("=")[1] for part in line.connection if "database" in part), "default")
+    assert line.run("drop", directory, "--confirm=other").code == 2
+    assert line.run("migrate", "--check", directory).code == 0
+    assert "mastra_admin_traces" in line.run("drop", directory, f"--confirm={database}").out
+    assert line.run("migrate", "--check", directory).code == 1
+
+
+def test_old_events_are_warned_about(embedded: CommandLine, tmp_path: Path) -> None:
+    directory = generate(tmp_path / "in", 100, "--start=2020-01-01", "--end=2020-01-02")
+    done = embedded.run(f"--input={directory}")
+    assert done.code == 0 and "warning: 100 events are older" in done.err and "--ttl_days=0" in done.err
+
+
+def test_debug_shows_where_it_happened(embedded: CommandLine, events: Path) -> None:
+    done = embedded.run("status", f"--input={events}", "--clickhouse_url=http://127.0.0.1:9", "--debug", noise=True)
+    assert done.code == 1 and "Traceback" in done.err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(embedded: CommandLine, events: Path) -> None:
+    assert embedded.run(f"--input={events}", "--quiet").code == 0
+    running = embedded.start("rejected", "show", f"--input={events}", "--limit=100000")
+    assert running.process.stdout is not None
+    running.process.stdout.close()
+    running.process.wait(timeout=60)
+    assert running.process.stderr is not None and running.process.stderr.read() == b""
+
+
+def test_names_that_are_not_text_or_obeyed_by_a_terminal(embedded: CommandLine, tmp_path: Path) -> None:
+    directory = generate(tmp_path / "in", 100, "--event_types=log")
+    file = pending(directory)[0]
+    odd = file.with_name("20261120T120000Z_\x1b[31m[bold].jsonl")
+    shutil.copy(file, odd)
+    Path(os.fsdecode(os.fsencode(file.parent) + b"/20261120T120000Z_\xff.jsonl")).write_bytes(file.read_bytes())
+    done = embedded.run(f"--input={directory}")
+    assert "\x1b" not in done.out + done.err
+    assert (done.code, "not UTF-8" in done.err) == (1, True)
+    assert len(processed(directory)) == 2
