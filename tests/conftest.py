@@ -1,0 +1,106 @@
+"""ClickHouse for tests: the engine in this process and a server over HTTP, a fresh database for each test.
+
+One process can have one embedded database, so that every test in it shares one; tests that need another one run a
+process of their own or a `ClickHouseEndpoint`.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from tests.support.clickhouse_endpoint import ClickHouseEndpoint
+from transforms.clickhouse import ClickHouse, ClickHouseConfig
+
+NO_PASSWORD = "env:A_VARIABLE_THAT_IS_NOT_SET"
+
+
+@pytest.fixture(scope="session")
+def embedded_admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    """The one embedded engine of this process, open as long as the tests run."""
+    path = tmp_path_factory.mktemp("embedded") / "clickhouse"
+    with ClickHouseConfig(url=f"chdb://{path}", retry_delay_s=0.05).connect() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def session_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseEndpoint]:
+    with ClickHouseEndpoint(tmp_path_factory.mktemp("endpoint") / "clickhouse") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def endpoint(session_endpoint: ClickHouseEndpoint) -> Iterator[ClickHouseEndpoint]:
+    """The endpoint that tests share, for tests that set faults: they are gone after the test, and it is running."""
+    yield session_endpoint
+    if session_endpoint.running:
+        session_endpoint.clear_faults()
+    else:
+        session_endpoint.restart()
+
+
+@pytest.fixture(scope="session")
+def clickhouse_server(request: pytest.FixtureRequest) -> ClickHouseConfig:
+    """A server over HTTP: the one at CLICKHOUSE_URL (CLICKHOUSE_USER, CLICKHOUSE_PASSWORD), or else an endpoint."""
+    url = os.environ.get("CLICKHOUSE_URL", "")
+    if url.startswith("http"):
+        return ClickHouseConfig(url=url, user=os.environ.get("CLICKHOUSE_USER", "default"), retry_delay_s=0.05)
+    endpoint = request.getfixturevalue("session_endpoint")
+    return ClickHouseConfig(url=endpoint.url, password=NO_PASSWORD, retry_delay_s=0.05)
+
+
+@pytest.fixture(scope="session")
+def server_admin(clickhouse_server: ClickHouseConfig) -> Iterator[ClickHouse]:
+    with clickhouse_server.connect() as client:
+        yield client
+
+
+@pytest.fixture
+def embedded_config(embedded_admin: ClickHouse) -> Iterator[ClickHouseConfig]:
+    """A fresh database in the engine of this process."""
+    with fresh_database(embedded_admin) as config:
+        yield config
+
+
+@pytest.fixture
+def embedded(embedded_config: ClickHouseConfig) -> Iterator[ClickHouse]:
+    """A client on a fresh database in the engine of this process."""
+    with embedded_config.connect() as client:
+        yield client
+
+
+@pytest.fixture
+def http_config(server_admin: ClickHouse) -> Iterator[ClickHouseConfig]:
+    """A fresh database on the server over HTTP."""
+    with fresh_database(server_admin) as config:
+        yield config
+
+
+@pytest.fixture(params=["embedded", "http"])
+def clickhouse_config(request: pytest.FixtureRequest) -> ClickHouseConfig:
+    """A fresh database, once embedded and once over HTTP."""
+    config: ClickHouseConfig = request.getfixturevalue(f"{request.param}_config")
+    return config
+
+
+@pytest.fixture
+def clickhouse(clickhouse_config: ClickHouseConfig) -> Iterator[ClickHouse]:
+    """A client on a fresh database, once embedded and once over HTTP."""
+    with clickhouse_config.connect() as client:
+        yield client
+
+
+@contextmanager
+def fresh_database(admin: ClickHouse) -> Iterator[ClickHouseConfig]:
+    """Makes a database and drops it."""
+    database = f"t_{uuid.uuid4().hex[:12]}"
+    admin.command(f"CREATE DATABASE {database}")
+    try:
+        yield replace(admin.config, database=database)
+    finally:
+        admin.command(f"DROP DATABASE {database} SYNC")
