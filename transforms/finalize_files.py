@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import apache_beam as beam
@@ -11,7 +11,7 @@ import apache_beam as beam
 from transforms import report
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
-from transforms.load_log import LoadCounts, LoadLog
+from transforms.load_log import LoadCounts, LoadLog, SliceOutcome
 from transforms.loads import Load
 from transforms.metrics import (
     EVENTS_BY_TYPE,
@@ -51,7 +51,9 @@ def check_sums(parsed: ParsedLoad, receipts: dict[tuple[str, str], int]) -> str:
     return ""
 
 
-def move_files(load: Load, log: LoadLog, storage: Storage, *, delete: bool) -> tuple[int, dict[str, str]]:
+def move_files(
+    load: Load, outcomes: Mapping[int, SliceOutcome], log: LoadLog, storage: Storage, *, delete: bool
+) -> tuple[int, dict[str, str]]:
     """Moves (or deletes) the load's files that are loaded to their last byte.
 
     Returns how many left pending, and for those that could not, why. A file that other loads still have a part of is
@@ -73,7 +75,7 @@ def move_files(load: Load, log: LoadLog, storage: Storage, *, delete: bool) -> t
                 moves[path] = storage.move_to_processed(path, part.etag)
         except (OSError, StorageError) as error:
             errors[path] = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-    log.record_moves(moves, errors, {path: part.etag for path, part in files.items()})
+    log.record_moves(load, outcomes, moves, errors)
     return len(moves), errors
 
 
@@ -101,7 +103,9 @@ class _FinalizeFilesFn(RunFn):
                 EVENTS_BY_TYPE[event_type].add(rows)
             LINES_REJECTED.add(counts.rejected)
             EVENTS_EXPIRED.add(counts.expired)
-        moved, errors = move_files(load, self.log, self.storage, delete=self.config.delete_after_process)
+        moved, errors = move_files(
+            load, parsed.outcomes, self.log, self.storage, delete=self.config.delete_after_process
+        )
         FILES_LOADED.add(moved)
         FILES_FAILED.add(len(errors))
         for path, reason in errors.items():
@@ -109,7 +113,7 @@ class _FinalizeFilesFn(RunFn):
         if errors:
             self.log.keep_committed(load, f"{len(errors)} files could not be moved")
         else:
-            self.log.finalize(load)
+            self.log.finalize(load, None if load.committed else counts)
         return LoadResult(load.load_id, load.event_type, len(load.slices), counts, moved)
 
     def _failed(self, parsed: ParsedLoad, error: str) -> LoadResult:

@@ -238,37 +238,51 @@ class LoadLog:
         """Records why the load could not be finished in this run; a later run takes it up as it was recorded."""
         self._write_load(load, "committed" if load.committed else "failed", counts, error)
 
-    def finalize(self, load: Load) -> None:
-        """Records that nothing is left to do for the load, keeping the counts that its commit recorded."""
-        self._copy_load(load, "finalized", "")
+    def finalize(self, load: Load, counts: LoadCounts | None = None) -> None:
+        """Records that nothing is left to do for the load; without counts it keeps those that its commit recorded."""
+        if counts is None:
+            self._copy_load(load, "finalized", "")
+        else:
+            self._write_load(load, "finalized", counts)
 
     def keep_committed(self, load: Load, error: str) -> None:
         """Records why files of a committed load could not be moved; a later run moves them, and inserts nothing."""
         self._copy_load(load, "committed", error)
 
-    def record_moves(self, moves: Mapping[str, str], errors: Mapping[str, str], etags: Mapping[str, str]) -> None:
-        """Records for files (by path) where they went, or why not, in the rows of every load that loaded a part of them."""
-        paths = [*moves, *errors]
-        if not paths:
-            return
-        rows = self._client.query(
-            f"SELECT * FROM {FILES_TABLE} FINAL WHERE path IN {{paths:Array(String)}} AND state IN ('committed', 'finalized')",
-            {"paths": paths},
-        )
-        now = _now()
+    def record_moves(
+        self,
+        load: Load,
+        outcomes: Mapping[int, SliceOutcome],
+        moves: Mapping[str, str],
+        errors: Mapping[str, str],
+    ) -> None:
+        """Records for files of a load (by path) where they went, or why not, in the rows of every load that has a part."""
+        paths = {*moves, *errors}
+        if load.committed or not all(part.whole for part in load.slices):
+            rows = self._shared_rows(load, paths)
+        else:
+            rows = self._file_rows(load, [part for part in load.slices if part.path in paths], "finalized", outcomes)
         changed = []
         for row in rows:
-            if row["etag"] != etags[row["path"]]:
-                continue  # of an earlier file of the same name
             moved = row["path"] in moves
             row["state"] = "finalized" if moved else "committed"
             row["moved_to"] = moves.get(row["path"], "")
             row["error"] = errors.get(row["path"], "")
             row["version"] = _version(row["version"] >> 8, row["state"], again=not moved)
-            row["updated_at"] = now
+            row["updated_at"] = _now()
             changed.append(row)
         if changed:
             self._client.insert(FILES_TABLE, pa.RecordBatch.from_pylist(changed, _FILES_SCHEMA))
+
+    def _shared_rows(self, load: Load, paths: set[str]) -> list[dict[str, Any]]:
+        """The rows of all loads that have a part of these files as they are now."""
+        etags = {part.path: part.etag for part in load.slices}
+        rows = self._client.query(
+            f"SELECT * FROM {FILES_TABLE} FINAL "
+            "WHERE path IN {paths:Array(String)} AND state IN ('committed', 'finalized')",
+            {"paths": sorted(paths)},
+        )
+        return [row for row in rows if row["etag"] == etags[row["path"]]]
 
     def loaded_bytes(self, files: Mapping[str, str]) -> dict[str, int]:
         """For files (path to etag), how many bytes of each belong to committed loads."""
@@ -365,6 +379,13 @@ class LoadLog:
     def _write_files(
         self, load: Load, slices: Iterable[Slice], state: str, outcomes: Mapping[int, SliceOutcome]
     ) -> None:
+        rows = self._file_rows(load, slices, state, outcomes)
+        if rows:
+            self._client.insert(FILES_TABLE, pa.RecordBatch.from_pylist(rows, _FILES_SCHEMA))
+
+    def _file_rows(
+        self, load: Load, slices: Iterable[Slice], state: str, outcomes: Mapping[int, SliceOutcome]
+    ) -> list[dict[str, Any]]:
         now = _now()
         rows: list[dict[str, Any]] = []
         for part in slices:
@@ -391,8 +412,7 @@ class LoadLog:
                     "updated_at": now,
                 }
             )
-        if rows:
-            self._client.insert(FILES_TABLE, pa.RecordBatch.from_pylist(rows, _FILES_SCHEMA))
+        return rows
 
 
 def _version(attempt: int, state: str, *, again: bool = False) -> int:

@@ -79,7 +79,7 @@ class _WriteBlocksFn(RunFn):
     def _write(self, block: RowBlock) -> None:
         load = self._open.get(block.load_id)
         if load is None:
-            load = self._open[block.load_id] = self._begin(block.load_id)
+            load = self._open[block.load_id] = self._begin(block)
         key = (block.table, block.label)
         load.seen.add(key)
         if key in load.present:
@@ -95,14 +95,15 @@ class _WriteBlocksFn(RunFn):
     def _under_way(self) -> int:
         return sum(len(load.inserts) for load in self._open.values())
 
-    def _begin(self, load_id: str) -> _OpenLoad:
+    def _begin(self, block: RowBlock) -> _OpenLoad:
         try:
             if self._unavailable:
                 # Do not spend all the retries on each of many loads while the server is away: one look decides.
                 with replace(self.config.clickhouse, retry_attempts=1).connect() as probe:
                     probe.query("SELECT 1")
                 self._unavailable = False
-            return _OpenLoad(present=self.log.receipts(load_id))
+            # A load that was recorded just now is retried within the deduplication window, if at all.
+            return _OpenLoad(present=self.log.receipts(block.load_id) if block.resumed else {})
         except ClickHouseError as error:
             self._unavailable = self._unavailable or isinstance(error, Unavailable)
             return _OpenLoad(error=str(error))
