@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from transforms.clickhouse import ClickHouse, SchemaError
+from transforms.clickhouse import ClickHouse
 from transforms.events import REJECTED_TABLE
 from transforms.load_log import FILES_TABLE, LOADS_TABLE
 
@@ -109,14 +109,10 @@ class History:
 
     def exists(self) -> bool:
         """Whether the database has the tables that are read here."""
-        try:
-            (row,) = self._client.query(
-                "SELECT count() AS n FROM system.tables "
-                "WHERE database = {database:String} AND name IN {names:Array(String)}",
-                {"database": self._client.config.database, "names": [LOADS_TABLE, FILES_TABLE, REJECTED_TABLE]},
-            )
-        except SchemaError:  # there is not even a database of that name
-            return False
+        (row,) = self._client.query(
+            "SELECT count() AS n FROM system.tables WHERE database = currentDatabase() AND name IN {names:Array(String)}",
+            {"names": [LOADS_TABLE, FILES_TABLE, REJECTED_TABLE]},
+        )
         return bool(row["n"] == 3)
 
     def inputs(self) -> list[str]:

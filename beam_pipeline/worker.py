@@ -16,7 +16,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_pipeline.pipeline import build_pipeline
-from beam_pipeline.schema import SchemaOptions, check_schema_status, run_migrations
+from beam_pipeline.schema import SchemaOptions, check_schema_status, connect_or_create, run_migrations
 from transforms import interrupt, metrics, report
 from transforms.clickhouse import ClickHouse, ClickHouseError, SchemaError
 from transforms.config import IngestConfig
@@ -117,8 +117,13 @@ class IngestionWorker:
         return self._client
 
     def init(self) -> None:
-        """Checks that files can be moved, and creates or completes the tables. Raises StorageError or ClickHouseError."""
+        """Checks that files can be moved, and makes what is missing of database and tables.
+
+        Raises StorageError or ClickHouseError.
+        """
         open_storage(self.config.input).check_writable()
+        if self._client is None:
+            self._client = connect_or_create(self.config.clickhouse, cluster=self._schema.cluster)
         # Looking comes first, since a user that may load need not have the right to create tables.
         if not check_schema_status(self.client).up_to_date:
             run_migrations(self.client, self._schema)

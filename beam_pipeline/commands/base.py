@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -96,11 +95,6 @@ def checked_connection(values: Mapping[str, Any]) -> ClickHouseConfig:
     if problems:
         raise OptionsError(problems)
     return clickhouse_config(values)
-
-
-def database_exists(config: ClickHouseConfig) -> bool:
-    """Whether there is something to look into: false for an embedded database that nobody has made yet."""
-    return not config.embedded or (config.path is not None and os.path.isdir(config.path))
 
 
 def _to_json(value: object) -> Any:

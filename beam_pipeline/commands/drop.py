@@ -7,13 +7,12 @@ from beam_pipeline.commands.base import (
     Command,
     Invocation,
     checked_connection,
-    database_exists,
     print_json,
     print_text,
     where,
 )
 from beam_pipeline.options import CONFIRM, CONNECTION, INPUT, OUTPUT, OptionsError
-from beam_pipeline.schema import drop_all_tables
+from beam_pipeline.schema import connect_if_there, drop_all_tables
 
 
 def run(invocation: Invocation) -> int:
@@ -25,8 +24,9 @@ def run(invocation: Invocation) -> int:
             [f"--confirm: to drop the tables of {where(config)} with all their rows, say --confirm={config.database}"]
         )
     dropped = []
-    if database_exists(config):
-        with config.connect() as client:
+    client = connect_if_there(config)
+    if client is not None:
+        with client:
             dropped = drop_all_tables(client, confirm=values["confirm"])
     if values["json"]:
         print_json({"dropped": dropped})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from beam_pipeline.commands.base import FAILED, OK, database_exists, print_json, print_table, print_text, where
+from beam_pipeline.commands.base import FAILED, OK, print_json, print_table, print_text, where
 from beam_pipeline.commands.status import owner_lives
 from beam_pipeline.history import History, LoadRecord
+from beam_pipeline.schema import connect_if_there
 from transforms import report
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
@@ -39,13 +40,14 @@ def dry_run(config: IngestConfig, *, as_json: bool) -> int:
     pending = pending_by_type(storage, config)
     unfinished: list[LoadRecord] = []
     error = ""
-    if database_exists(config.clickhouse):
-        try:
-            with config.connect() as client:
+    try:
+        client = connect_if_there(replace(config.clickhouse, retry_attempts=1))
+        if client is not None:
+            with client:
                 history = History(client)
                 unfinished = history.unfinished(config.input) if history.exists() else []
-        except ClickHouseError as caught:
-            error = str(caught)
+    except ClickHouseError as caught:
+        error = str(caught)
     loads = [(load, owner_lives(storage, load.run_id)) for load in unfinished]
     if as_json:
         print_json(_as_json(config, pending, loads, error))

@@ -11,13 +11,18 @@ from beam_pipeline.commands.base import (
     Command,
     Invocation,
     checked_connection,
-    database_exists,
     print_json,
     print_text,
     where,
 )
 from beam_pipeline.options import CHECK, CONNECTION, INPUT, OUTPUT, SCHEMA, OptionsError
-from beam_pipeline.schema import SchemaOptions, check_schema_status, run_migrations
+from beam_pipeline.schema import (
+    SchemaOptions,
+    check_schema_status,
+    connect_if_there,
+    connect_or_create,
+    run_migrations,
+)
 from transforms.clickhouse import ClickHouseConfig
 
 
@@ -44,7 +49,7 @@ def run(invocation: Invocation) -> int:
     options = schema_options(values, config)
     if values["check"]:
         return _check(config, as_json=values["json"])
-    with config.connect() as client:
+    with connect_or_create(config, cluster=options.cluster) as client:
         report = run_migrations(client, options)
     if values["json"]:
         print_json({"applied": report.applied, "changed": report.changed})
@@ -61,8 +66,9 @@ def run(invocation: Invocation) -> int:
 
 def _check(config: ClickHouseConfig, *, as_json: bool) -> int:
     status = None
-    if database_exists(config):
-        with config.connect() as client:
+    client = connect_if_there(config)
+    if client is not None:
+        with client:
             status = check_schema_status(client)
     lacks = status.shortcomings() if status else ["there is no database yet"]
     if as_json:

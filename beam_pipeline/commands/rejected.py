@@ -15,7 +15,6 @@ from beam_pipeline.commands.base import (
     CommandError,
     Invocation,
     checked_connection,
-    database_exists,
     print_json,
     print_table,
     print_text,
@@ -24,6 +23,7 @@ from beam_pipeline.commands.base import (
 )
 from beam_pipeline.history import History, RejectedFilter
 from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, REJECTED, local_path
+from beam_pipeline.schema import connect_if_there
 
 
 def rejected_filter(values: Mapping[str, Any]) -> RejectedFilter:
@@ -46,9 +46,10 @@ def run(invocation: Invocation) -> int:
     """Prints rejected lines; `show` with their bytes."""
     values = invocation.values
     config = checked_connection(values)
-    if not database_exists(config):
-        raise CommandError(f"there is no database at {config.path}; nothing has been loaded into it yet")
-    with replace(config, retry_attempts=1).connect() as client:
+    client = connect_if_there(replace(config, retry_attempts=1))
+    if client is None:
+        raise CommandError(f"{where(config)} is not there yet; nothing has been loaded into it")
+    with client:
         history = History(client)
         if not history.exists():
             raise CommandError(f"{where(config)} does not have the tables yet; nothing has been loaded into it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -12,7 +13,6 @@ from beam_pipeline.commands.base import (
     Command,
     Invocation,
     checked_connection,
-    database_exists,
     print_json,
     print_table,
     print_text,
@@ -21,6 +21,7 @@ from beam_pipeline.commands.base import (
 )
 from beam_pipeline.history import FileProblem, History, LoadRecord, StateTotals
 from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, local_path
+from beam_pipeline.schema import connect_if_there
 from transforms.events import EVENT_TYPES
 from transforms.storage import LocalStorage, Storage
 
@@ -108,16 +109,13 @@ def run(invocation: Invocation) -> int:
     values = invocation.values
     config = checked_connection(values)
     chosen = [local_path(values["input"])] if values["input"] else []
-    if database_exists(config):
-        # One look is enough for somebody who waits at a terminal.
-        with replace(config, retry_attempts=1).connect() as client:
-            history = History(client)
-            initialized = history.exists()
-            inputs = chosen or (history.inputs() if initialized else [])
-            found = [input_status(history if initialized else None, directory) for directory in inputs]
-    else:
-        initialized = False
-        found = [input_status(None, directory) for directory in chosen]
+    # One try is enough for somebody who waits at a terminal.
+    client = connect_if_there(replace(config, retry_attempts=1))
+    with client or nullcontext():
+        history = History(client) if client is not None else None
+        initialized = history is not None and history.exists()
+        inputs = chosen or (history.inputs() if history is not None and initialized else [])
+        found = [input_status(history if initialized else None, directory) for directory in inputs]
     if values["json"]:
         print_json(
             {

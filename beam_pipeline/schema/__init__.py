@@ -1,5 +1,6 @@
 """The ClickHouse schema: tables, rollups, and the migrations that create them."""
 
+from beam_pipeline.schema.database import connect_if_there, connect_or_create
 from beam_pipeline.schema.migrations import (
     TABLE_NAMES,
     VIEW_NAMES,
@@ -18,6 +19,8 @@ __all__ = [
     "SchemaOptions",
     "SchemaStatus",
     "check_schema_status",
+    "connect_if_there",
+    "connect_or_create",
     "drop_all_tables",
     "run_migrations",
 ]

@@ -8,11 +8,14 @@ import re
 import shutil
 import signal
 import time
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import CommandLine, pending, processed, with_own_mounts
+from tests.support.clickhouse_endpoint import ClickHouseEndpoint
+from tests.support.command_line import SECRET, CommandLine, pending, processed, with_own_mounts
 from transforms.events import EVENT_TYPES
 
 EVENTS, BAD = 3000, 0.01
@@ -20,13 +23,22 @@ SMALL_LOADS = ("--load_bytes=64K", "--block_bytes=64K")
 """Makes a run of small files many loads, so that there is a middle to stop in."""
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseEndpoint]:
+    """A server that wants the password that every command is run with."""
+    with ClickHouseEndpoint(tmp_path_factory.mktemp("clickhouse"), password=SECRET) as endpoint:
+        yield endpoint
+
+
 @pytest.fixture(params=["embedded", "http"])
 def line(request: pytest.FixtureRequest) -> CommandLine:
     """The command line on a fresh database: beside the input, or in a server."""
-    if request.param == "embedded":
-        return CommandLine()
-    config = request.getfixturevalue("http_config")
-    return CommandLine((f"--clickhouse_url={config.url}", f"--clickhouse_database={config.database}"))
+    return CommandLine() if request.param == "embedded" else on_server(request.getfixturevalue("server"))
+
+
+def on_server(server: ClickHouseEndpoint) -> CommandLine:
+    """The command line on a database of a server that is not there yet."""
+    return CommandLine((f"--clickhouse_url={server.url}", f"--clickhouse_database=cli_{uuid.uuid4().hex[:8]}"))
 
 
 @pytest.fixture
@@ -235,6 +247,40 @@ def test_a_server_that_is_not_there_is_told(embedded: CommandLine, events: Path)
     assert processed(events) == []
 
 
+def test_a_wrong_password_is_told(server: ClickHouseEndpoint, events: Path) -> None:
+    line = on_server(server)
+    for command in ("ingest", "status", "migrate"):
+        done = line.run(command, f"--input={events}", CLICKHOUSE_PASSWORD="wrong-7a1")
+        assert done.code == 1 and done.out == "" and "wrong-7a1" not in done.err
+        assert "default: Authentication failed" in done.err
+
+
+def test_a_password_from_a_file(server: ClickHouseEndpoint, events: Path, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text(f"{SECRET}\n")
+    reference = f"--clickhouse_password_from=file:{tmp_path}/password"
+    assert on_server(server).run(f"--input={events}", reference, CLICKHOUSE_PASSWORD="wrong").code == 0
+    missing = on_server(server).run(f"--input={events}", f"{reference}.not")
+    assert missing.code == 1 and "cannot be read" in missing.err
+
+
+def test_files_that_another_run_has_are_left_to_it_and_said(server: ClickHouseEndpoint, events: Path) -> None:
+    line = on_server(server)
+    running = line.start(f"--input={events}", "--json", *SMALL_LOADS)
+    running.wait_for(lambda: bool(processed(events)))
+    running.process.send_signal(signal.SIGSTOP)
+    try:
+        left = len(pending(events))
+        other = line.run(f"--input={events}")
+        status = line.run("status", f"--input={events}", "--json").json["inputs"][0]
+    finally:
+        running.process.send_signal(signal.SIGCONT)
+    assert (other.code, other.out) == (0, "")
+    assert f"{left} files were left alone because another run that is under way has them" in other.err
+    assert {load["owner_lives"] for load in status["unfinished"]} == {True}
+    assert running.finish().code == 0 and pending(events) == []
+    assert line.run("status", f"--input={events}", "--json").json["inputs"][0]["loads"]["finalized"]["lines"] == EVENTS
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -285,13 +331,13 @@ def test_directories_without_events(embedded: CommandLine, tmp_path: Path) -> No
     assert empty.code == 0 and "it has no directory trace/, span/, log/, metric/, score/" in empty.out
 
 
-def test_status_and_rejected_before_anything_is_loaded(embedded: CommandLine, events: Path) -> None:
+def test_status_and_rejected_before_anything_is_loaded(line: CommandLine, events: Path) -> None:
     before = everything_below(events.parent)
-    status = embedded.run("status", f"--input={events}")
+    status = line.run("status", f"--input={events}")
     assert status.code == 0 and "nothing has been loaded here" in status.out
     assert f"pending: {len(pending(events))} files" in status.out
-    rejected = embedded.run("rejected", f"--input={events}")
-    assert rejected.code == 1 and "there is no database" in rejected.err
+    rejected = line.run("rejected", f"--input={events}")
+    assert rejected.code == 1 and "is not there yet; nothing has been loaded" in rejected.err
     assert everything_below(events.parent) == before
 
 
