@@ -10,7 +10,7 @@ import fcntl
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import clickhouse_connect
@@ -39,7 +39,8 @@ def open_embedded(path: str, database: str, max_server_memory_bytes: int | None)
     except driver.ProgrammingError as error:
         # The engine does not start. It tells why another process is the reason on standard error only.
         _refuse_if_busy(path)
-        raise ClickHouseError(f"the embedded database {path} cannot be opened: {error}") from None
+        reason = str(error.__cause__ or error).split(", Stack trace")[0].splitlines()[0]
+        raise ClickHouseError(f"the embedded database {path} cannot be opened: {reason}") from None
     except ImportError:
         raise ClickHouseError(
             "the embedded engine is not installed: pip install 'observability-beam-pipeline[embedded]', "
@@ -47,14 +48,31 @@ def open_embedded(path: str, database: str, max_server_memory_bytes: int | None)
         ) from None
 
 
-def insert_embedded(client: Client, table: str, rows: pa.RecordBatch | pa.Table, settings: Mapping[str, Any]) -> None:
-    """Inserts rows through a file in memory: of all ways into the engine the fastest, and no trace is left on a disk."""
-    columns = ", ".join(quote_identifier(name) for name in rows.schema.names)
+def insert_embedded(client: Client, table: str, columns: Sequence[str], path: str, settings: Mapping[str, Any]) -> None:
+    """Inserts the rows that `rows_in_memory` has put at a path."""
+    names = ", ".join(quote_identifier(name) for name in columns)
     options = ", ".join(f"{name} = {_literal(value)}" for name, value in settings.items())
-    with _as_file(rows) as path:
-        client.command(
-            f"INSERT INTO {quote_identifier(table)} ({columns}) FROM INFILE '{path}' SETTINGS {options} FORMAT Arrow"
-        )
+    client.command(
+        f"INSERT INTO {quote_identifier(table)} ({names}) FROM INFILE '{path}' SETTINGS {options} FORMAT Arrow"
+    )
+
+
+@contextlib.contextmanager
+def rows_in_memory(rows: pa.RecordBatch | pa.Table) -> Iterator[str]:
+    """A path at which the engine finds rows in Arrow's file format: of all ways into the engine the fastest.
+
+    It is a file in memory, or a temporary file without a name where there are none such: nothing is ever left behind.
+    """
+    with contextlib.ExitStack() as stack:
+        if hasattr(os, "memfd_create"):
+            file = stack.enter_context(open(os.memfd_create("rows"), "wb", buffering=0))
+        else:
+            file = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+        with pa.PythonFile(file, "w") as sink:
+            with pa.ipc.new_file(sink, rows.schema) as writer:
+                writer.write(rows)
+            file.seek(0)  # where opening the path shares the descriptor's position
+            yield f"/dev/fd/{file.fileno()}"
 
 
 def _refuse_if_busy(path: str) -> None:
@@ -70,22 +88,6 @@ def _refuse_if_busy(path: str) -> None:
                 f"the embedded database {path} is in use{f' by process {pid[1]}' if pid else ''}; one process at a "
                 "time can have it. Wait until that one ends, or run a ClickHouse server and give its --clickhouse_url"
             ) from None
-
-
-@contextlib.contextmanager
-def _as_file(rows: pa.RecordBatch | pa.Table) -> Iterator[str]:
-    """A path at which the engine finds rows in Arrow's file format, gone with the process at the latest."""
-    with contextlib.ExitStack() as stack:
-        if hasattr(os, "memfd_create"):
-            file = stack.enter_context(open(os.memfd_create("rows"), "wb", buffering=0))
-        else:
-            file = stack.enter_context(tempfile.TemporaryFile(buffering=0))
-        path = f"/dev/fd/{file.fileno()}"
-        with pa.PythonFile(file, "w") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
-            writer.write(rows)
-            writer.close()
-            os.lseek(file.fileno(), 0, os.SEEK_SET)  # where opening the path shares the descriptor's position
-            yield path
 
 
 def _literal(value: Any) -> str:

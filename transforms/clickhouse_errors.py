@@ -166,21 +166,21 @@ def error_class(code: int | None) -> type[ClickHouseError]:
     return DataError
 
 
-def translate(error: driver.Error, place: str) -> ClickHouseError:
-    """A driver's error as one of ours. `place` is the server's address, for errors that did not come from the server."""
-    code = error.code
+def translate(error: Exception, place: str) -> ClickHouseError:
+    """An error of the driver or of the network as one of ours. `place` is the server's address, for the message."""
+    code: int | None = getattr(error, "code", None)
     failure = error_class(code)(_plain(str(error)), code) if code is not None else _without_code(error, place)
     if isinstance(failure, Unavailable):
         failure.unsent = code in _UNSENT_CODES or _never_connected(error)
     return failure
 
 
-def _without_code(error: driver.Error, place: str) -> ClickHouseError:
+def _without_code(error: Exception, place: str) -> ClickHouseError:
     """What it means that something between the server and us failed, or that the driver refused by itself."""
     message = _plain(str(error))
     status = _STATUS.match(message)
     if status is None:
-        if not isinstance(error, driver.OperationalError):
+        if isinstance(error, driver.Error) and not isinstance(error, driver.OperationalError):
             return DataError(message)
         # The driver's message holds the whole URL, and with it the values of parameters.
         cause = _causes(error)[-1]
@@ -193,7 +193,7 @@ def _without_code(error: driver.Error, place: str) -> ClickHouseError:
     return Unavailable(text) if status[1] in ("408", "429") or status[1] >= "500" else DataError(text)
 
 
-def _never_connected(error: driver.Error) -> bool:
+def _never_connected(error: Exception) -> bool:
     return any(isinstance(cause, (NewConnectionError, ConnectTimeoutError)) for cause in _causes(error))
 
 
