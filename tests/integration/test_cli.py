@@ -42,7 +42,7 @@ def on_server(server: ClickHouseEndpoint) -> CommandLine:
 
 
 @pytest.fixture
-def embedded() -> CommandLine:
+def local() -> CommandLine:
     """The command line on a fresh embedded database beside the input."""
     return CommandLine()
 
@@ -106,8 +106,8 @@ def test_a_second_run_inserts_nothing_and_says_so(line: CommandLine, events: Pat
     assert sum(status["rows"].values()) + status["loads"]["finalized"]["rejected"] == EVENTS
 
 
-def test_json_is_all_there_is_on_standard_output(embedded: CommandLine, events: Path) -> None:
-    result = embedded.run(f"--input={events}", "--json").json
+def test_json_is_all_there_is_on_standard_output(local: CommandLine, events: Path) -> None:
+    result = local.run(f"--input={events}", "--json").json
     assert result["files_processed"] == len(processed(events))
     assert result["events_ingested"] + result["rejected"] == EVENTS
     assert sum(result["events_by_type"].values()) == result["events_ingested"]
@@ -116,19 +116,19 @@ def test_json_is_all_there_is_on_standard_output(embedded: CommandLine, events: 
     assert "password" not in json.dumps(result)
 
 
-def test_quiet_prints_what_somebody_has_to_know_and_no_more(embedded: CommandLine, tmp_path: Path) -> None:
+def test_quiet_prints_what_somebody_has_to_know_and_no_more(local: CommandLine, tmp_path: Path) -> None:
     clean = generate(tmp_path / "clean", 100)
-    done = embedded.run(f"--input={clean}", "--quiet")
+    done = local.run(f"--input={clean}", "--quiet")
     assert (done.code, done.out, done.err) == (0, "", "")
 
 
-def test_a_dry_run_touches_nothing(embedded: CommandLine, events: Path) -> None:
+def test_a_dry_run_touches_nothing(local: CommandLine, events: Path) -> None:
     before = everything_below(events.parent)
-    done = embedded.run("ingest", f"--input={events}", "--dry_run", "--event_types=span", "--json")
+    done = local.run("ingest", f"--input={events}", "--dry_run", "--event_types=span", "--json")
     files = [path for path in pending(events) if path.parts[-3] == "span"]
     assert done.code == 0
     assert done.json["pending"] == {"span": {"files": len(files), "bytes": sum(path.stat().st_size for path in files)}}
-    assert "would load" in embedded.run(f"--input={events}", "--dry_run").out
+    assert "would load" in local.run(f"--input={events}", "--dry_run").out
     assert everything_below(events.parent) == before
 
 
@@ -188,61 +188,61 @@ def test_a_signal_finishes_the_loads_in_hand_and_the_next_run_the_rest(
     assert list(loads) == ["finalized"] and loads["finalized"]["lines"] == EVENTS
 
 
-def test_a_second_interrupt_ends_at_once_and_loses_nothing(embedded: CommandLine, events: Path) -> None:
-    running = embedded.start(f"--input={events}", *SMALL_LOADS)
+def test_a_second_interrupt_ends_at_once_and_loses_nothing(local: CommandLine, events: Path) -> None:
+    running = local.start(f"--input={events}", *SMALL_LOADS)
     running.wait_for(lambda: bool(processed(events)))
     running.process.send_signal(signal.SIGINT)
     time.sleep(0.05)
     running.process.send_signal(signal.SIGINT)
     assert running.finish(timeout=5).code == 130
-    assert embedded.run(f"--input={events}", "--json").code == 0
-    loads = embedded.run("status", f"--input={events}", "--json").json["inputs"][0]["loads"]
+    assert local.run(f"--input={events}", "--json").code == 0
+    loads = local.run("status", f"--input={events}", "--json").json["inputs"][0]["loads"]
     assert list(loads) == ["finalized"] and loads["finalized"]["lines"] == EVENTS
 
 
-def test_status_while_ingest_runs_says_who_has_the_database(embedded: CommandLine, events: Path) -> None:
-    running = embedded.start(f"--input={events}", *SMALL_LOADS)
+def test_status_while_ingest_runs_says_who_has_the_database(local: CommandLine, events: Path) -> None:
+    running = local.start(f"--input={events}", *SMALL_LOADS)
     running.wait_for(lambda: bool(processed(events)))
     running.process.send_signal(signal.SIGSTOP)
     try:
         for command in ("status", "ingest", "rejected", "migrate"):
-            refused = embedded.run(command, f"--input={events}")
+            refused = local.run(command, f"--input={events}")
             assert refused.code == 1 and refused.out == ""
             assert f"{events}.clickhouse is in use by process {running.process.pid}" in refused.err
-        dry = embedded.run("ingest", f"--input={events}", "--dry_run")
+        dry = local.run("ingest", f"--input={events}", "--dry_run")
         assert dry.code == 1 and "in use by process" in dry.out and "would load" in dry.out
     finally:
         running.process.send_signal(signal.SIGCONT)
     assert running.finish().code == 0
 
 
-def test_a_full_disk_is_named_and_the_files_stay(embedded: CommandLine, tmp_path: Path) -> None:
+def test_a_full_disk_is_named_and_the_files_stay(local: CommandLine, tmp_path: Path) -> None:
     directory, database = generate(tmp_path / "in", 20_000), tmp_path / "db"
     database.mkdir()
     wrapper = with_own_mounts(f"mount -t tmpfs -o size=2M tmpfs {database}")
     if wrapper is None:
         pytest.skip("this user may not mount")
     url = f"--clickhouse_url=chdb://{database}/ch"
-    full = embedded.run(f"--input={directory}", url, "--retry_attempts=1", wrapper=wrapper)
+    full = local.run(f"--input={directory}", url, "--retry_attempts=1", wrapper=wrapper)
     assert full.code == 1 and "not enough space" in full.err.lower()
     left = len(pending(directory))
     assert left > 0
-    assert embedded.run(f"--input={directory}", url, "--json").json["files_processed"] == left
+    assert local.run(f"--input={directory}", url, "--json").json["files_processed"] == left
 
 
-def test_a_directory_that_is_read_only_is_told_and_nothing_is_loaded(embedded: CommandLine, events: Path) -> None:
+def test_a_directory_that_is_read_only_is_told_and_nothing_is_loaded(local: CommandLine, events: Path) -> None:
     wrapper = with_own_mounts(f"mount --bind {events} {events}; mount -o remount,bind,ro {events}")
     if wrapper is None:
         pytest.skip("this user may not mount")
-    refused = embedded.run(f"--input={events}", wrapper=wrapper)
+    refused = local.run(f"--input={events}", wrapper=wrapper)
     assert refused.code == 1 and f"{events} is not writable" in refused.err
-    assert embedded.run("status", f"--input={events}", wrapper=wrapper).code == 0
+    assert local.run("status", f"--input={events}", wrapper=wrapper).code == 0
 
 
-def test_a_server_that_is_not_there_is_told(embedded: CommandLine, events: Path) -> None:
+def test_a_server_that_is_not_there_is_told(local: CommandLine, events: Path) -> None:
     nowhere = ("--clickhouse_url=http://127.0.0.1:9", "--retry_delay=1ms")
     for command in ("ingest", "status", "migrate"):
-        done = embedded.run(command, f"--input={events}", *nowhere, "--json")
+        done = local.run(command, f"--input={events}", *nowhere, "--json")
         assert done.code == 1 and "http://127.0.0.1:9 cannot be reached" in done.json["error"]
     assert processed(events) == []
 
@@ -303,31 +303,31 @@ def test_files_that_another_run_has_are_left_to_it_and_said(server: ClickHouseEn
         (["generate"], "--output: is missing"),
     ],
 )
-def test_wrong_command_lines(embedded: CommandLine, arguments: list[str], message: str) -> None:
-    done = embedded.run(*arguments)
+def test_wrong_command_lines(local: CommandLine, arguments: list[str], message: str) -> None:
+    done = local.run(*arguments)
     assert (done.code, done.out) == (2, "")
     assert message in done.err and all(line.startswith("error: ") for line in done.err.splitlines())
 
 
-def test_help(embedded: CommandLine) -> None:
-    alone = embedded.run()
+def test_help(local: CommandLine) -> None:
+    alone = local.run()
     assert alone.code == 2 and "commands (ingest is the default):" in alone.err
-    asked = embedded.run("--help")
+    asked = local.run("--help")
     assert (asked.code, asked.out) == (0, alone.err)
-    assert re.fullmatch(r"\d+\.\d+\.\d+\n", embedded.run("--version").out)
-    assert "--max_rejected_ratio" in embedded.run("--input=x", "--help").out
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", local.run("--version").out)
+    assert "--max_rejected_ratio" in local.run("--input=x", "--help").out
 
 
-def test_an_environment_that_names_the_input_needs_no_argument(embedded: CommandLine, events: Path) -> None:
-    assert embedded.run(INGEST_INPUT=str(events)).code == 0
+def test_an_environment_that_names_the_input_needs_no_argument(local: CommandLine, events: Path) -> None:
+    assert local.run(INGEST_INPUT=str(events)).code == 0
     assert pending(events) == []
 
 
-def test_directories_without_events(embedded: CommandLine, tmp_path: Path) -> None:
+def test_directories_without_events(local: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "app" / "observability").mkdir(parents=True)
-    hinted = embedded.run(f"--input={tmp_path}/app")
+    hinted = local.run(f"--input={tmp_path}/app")
     assert hinted.code == 0 and f"did you mean --input={tmp_path}/app/observability?" in hinted.out
-    empty = embedded.run(f"--input={tmp_path}/app/observability")
+    empty = local.run(f"--input={tmp_path}/app/observability")
     assert empty.code == 0 and "it has no directory trace/, span/, log/, metric/, score/" in empty.out
 
 
@@ -356,33 +356,33 @@ def test_migrate_check_and_drop(line: CommandLine, tmp_path: Path) -> None:
     assert line.run("migrate", "--check", directory).code == 1
 
 
-def test_old_events_are_warned_about(embedded: CommandLine, tmp_path: Path) -> None:
+def test_old_events_are_warned_about(local: CommandLine, tmp_path: Path) -> None:
     directory = generate(tmp_path / "in", 100, "--start=2020-01-01", "--end=2020-01-02")
-    done = embedded.run(f"--input={directory}")
+    done = local.run(f"--input={directory}")
     assert done.code == 0 and "warning: 100 events are older" in done.err and "--ttl_days=0" in done.err
 
 
-def test_debug_shows_where_it_happened(embedded: CommandLine, events: Path) -> None:
-    done = embedded.run("status", f"--input={events}", "--clickhouse_url=http://127.0.0.1:9", "--debug", noise=True)
+def test_debug_shows_where_it_happened(local: CommandLine, events: Path) -> None:
+    done = local.run("status", f"--input={events}", "--clickhouse_url=http://127.0.0.1:9", "--debug", noise=True)
     assert done.code == 1 and "Traceback" in done.err
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(embedded: CommandLine, events: Path) -> None:
-    assert embedded.run(f"--input={events}", "--quiet").code == 0
-    running = embedded.start("rejected", "show", f"--input={events}", "--limit=100000")
+def test_a_reader_that_has_seen_enough_is_no_error(local: CommandLine, events: Path) -> None:
+    assert local.run(f"--input={events}", "--quiet").code == 0
+    running = local.start("rejected", "show", f"--input={events}", "--limit=100000")
     assert running.process.stdout is not None
     running.process.stdout.close()
     running.process.wait(timeout=60)
     assert running.process.stderr is not None and running.process.stderr.read() == b""
 
 
-def test_names_that_are_not_text_or_obeyed_by_a_terminal(embedded: CommandLine, tmp_path: Path) -> None:
+def test_names_that_are_not_text_or_obeyed_by_a_terminal(local: CommandLine, tmp_path: Path) -> None:
     directory = generate(tmp_path / "in", 100, "--event_types=log")
     file = pending(directory)[0]
     odd = file.with_name("20261120T120000Z_\x1b[31m[bold].jsonl")
     shutil.copy(file, odd)
     Path(os.fsdecode(os.fsencode(file.parent) + b"/20261120T120000Z_\xff.jsonl")).write_bytes(file.read_bytes())
-    done = embedded.run(f"--input={directory}")
+    done = local.run(f"--input={directory}")
     assert "\x1b" not in done.out + done.err
     assert (done.code, "not UTF-8" in done.err) == (1, True)
     assert len(processed(directory)) == 2
