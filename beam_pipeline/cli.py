@@ -170,10 +170,12 @@ def _prepare_process(debug: bool) -> None:
         reconfigure: Callable[..., None] | None = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
-    # Before anything imports Beam, which logs at import, and gRPC, which reads these once.
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.CRITICAL, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    # Before anything imports Beam, which logs at import, and gRPC, which reads these once. The level is the handler's,
+    # since Beam changes that of the root logger.
+    level = logging.DEBUG if debug else logging.CRITICAL
+    handler = logging.StreamHandler()
+    handler.setLevel(level)
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[handler])
     if not debug:
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         os.environ.setdefault("GLOG_minloglevel", "3")

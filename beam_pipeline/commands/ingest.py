@@ -18,6 +18,7 @@ from beam_pipeline.commands.base import (
     FAILED,
     OK,
     Command,
+    CommandError,
     Invocation,
     log_console,
     print_json,
@@ -138,7 +139,11 @@ def _run_here(worker: IngestionWorker, tracker: Tracker, display: Display) -> tu
 def _run_elsewhere(worker: IngestionWorker, runner: str, console: Console) -> tuple[ProcessingResult, int]:
     """Waits for a run whose stages are in other processes: a signal here cannot ask them to stop."""
     console.print(f"waiting for {runner}")
-    result = worker.process_once()
+    try:
+        result = worker.process_once()
+    except RuntimeError as error:
+        # It holds what the workers said, tracebacks and all; the last line names the error.
+        raise CommandError(f"{runner}: {str(error).strip().rpartition(chr(10))[2]}") from error
     return result, FAILED if result.errors else OK
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import re
 import shutil
 import signal
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
-from tests.support.command_line import SECRET, CommandLine, pending, processed, with_own_mounts
+from tests.support.command_line import ROOT, SECRET, CommandLine, pending, processed, with_own_mounts
 from transforms.events import EVENT_TYPES
 
-EVENTS, BAD = 3000, 0.01
+EVENTS = 1500
 SMALL_LOADS = ("--load_bytes=64K", "--block_bytes=64K")
 """Makes a run of small files many loads, so that there is a middle to stop in."""
 
@@ -263,6 +266,34 @@ def test_a_password_from_a_file(server: ClickHouseEndpoint, events: Path, tmp_pa
     assert missing.code == 1 and "cannot be read" in missing.err
 
 
+def test_a_server_that_dies_in_the_middle_costs_a_second_run(tmp_path: Path, events: Path) -> None:
+    with ClickHouseEndpoint(tmp_path / "clickhouse", password=SECRET) as server:
+        line = on_server(server)
+        running = line.start(f"--input={events}", "--json", "--retry_delay=10ms", *SMALL_LOADS)
+        running.wait_for(lambda: bool(processed(events)))
+        server.kill()
+        broken = running.finish()
+        assert broken.code == 1 and "cannot be reached" in broken.err
+        assert len(broken.json["errors"]) > 0 and len(broken.err.splitlines()) < 25
+        assert len(pending(events)) > 0
+        server.start()
+        assert line.run(f"--input={events}", "--json").code == 0
+        loads = line.run("status", f"--input={events}", "--json").json["inputs"][0]["loads"]
+    assert list(loads) == ["finalized"] and loads["finalized"]["lines"] == EVENTS
+
+
+def test_a_server_that_is_away_for_the_first_question_is_named(server: ClickHouseEndpoint, events: Path) -> None:
+    line = on_server(server)
+    assert line.run("migrate").code == 0
+    server.fault("status", "state != 'finalized'", times=0)
+    try:
+        broken = line.run(f"--input={events}", "--retry_delay=10ms")
+    finally:
+        server.clear_faults()
+    assert broken.code == 1 and broken.out == "" and "AdoptLoads" in broken.err
+    assert line.run(f"--input={events}").code == 0
+
+
 def test_files_that_another_run_has_are_left_to_it_and_said(server: ClickHouseEndpoint, events: Path) -> None:
     line = on_server(server)
     running = line.start(f"--input={events}", "--json", *SMALL_LOADS)
@@ -365,6 +396,22 @@ def test_old_events_are_warned_about(local: CommandLine, tmp_path: Path) -> None
 def test_debug_shows_where_it_happened(local: CommandLine, events: Path) -> None:
     done = local.run("status", f"--input={events}", "--clickhouse_url=http://127.0.0.1:9", "--debug", noise=True)
     assert done.code == 1 and "Traceback" in done.err
+
+
+def test_a_terminal_shows_one_line_that_changes(local: CommandLine, events: Path) -> None:
+    leader, follower = pty.openpty()
+    command = local.command(f"--input={events}", *SMALL_LOADS)
+    process = subprocess.Popen(command, stdout=follower, stderr=follower, cwd=ROOT, env=os.environ | {"TERM": "xterm"})
+    os.close(follower)
+    shown = b""
+    with contextlib.suppress(OSError):  # what reading gives when the last writer is gone
+        while part := os.read(leader, 65536):
+            shown += part
+    os.close(leader)
+    assert process.wait(timeout=60) == 0
+    text = shown.decode()
+    assert re.search(r"\d+% [\d,]+/[\d,]+ files, [\d,]+ events, [\d,]+/s, 0 rejected, 0 errors", text)
+    assert "\x1b[2K" in text and re.search(r"files in \d+ loads", text)
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(local: CommandLine, events: Path) -> None:
