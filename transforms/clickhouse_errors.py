@@ -150,7 +150,7 @@ _UNSENT_CODES = {202, 745, 749, 762, 1019}
 _STATUS = re.compile(r"HTTP driver received HTTP status (\d{3})")
 _NOISE = re.compile(
     r"^Received ClickHouse exception, code: \d+(, server response: )?|^HTTPDriver for \S+ |\(for url \S+\)\s*$|"
-    r"\s*\(version [^()]*(\([^()]*\)[^()]*)?\)"
+    r"\s*\(version [^()]*(\([^()]*\)[^()]*)?\)|: \(in file/uri /dev/fd/\d+\)"
 )
 _PREFIX = re.compile(r"^(Code: \d+\. DB::Exception: )+")
 
