@@ -203,9 +203,9 @@ class ClickHouse:
 
     def close(self) -> None:
         """Closes the connections of all threads; waits for what they are doing. Using the client afterwards is an error."""
-        self._closed = True
-        self._local = threading.local()
         with self._lock:
+            self._closed = True
+            self._local = threading.local()
             clients = list(self._clients)
         for client in clients:
             _close(client)
@@ -295,12 +295,15 @@ class ClickHouse:
             raise failure from None
 
     def _open(self) -> Client:
-        if self._closed:
-            raise ClickHouseError(f"the client of {self.config.place} has been closed")
-        client = self._local.client = _open_client(self.config)
+        client = None if self._closed else _open_client(self.config)
         with self._lock:
-            self._clients.add(client)
-        return client
+            if client is not None and not self._closed:
+                self._local.client = client
+                self._clients.add(client)
+                return client
+        if client is not None:  # closed by another thread in the meantime
+            _close(client)
+        raise ClickHouseError(f"the client of {self.config.place} has been closed")
 
     def _discard(self, client: Client | None) -> None:
         """Drops a connection that has failed.

@@ -19,7 +19,7 @@ from clickhouse_connect.driver import exceptions as driver
 from clickhouse_connect.driver.binding import quote_identifier
 from clickhouse_connect.driver.client import Client
 
-from transforms.clickhouse_errors import ClickHouseError, EmbeddedBusy
+from transforms.clickhouse_errors import ClickHouseError, EmbeddedBusy, Unavailable
 
 
 def open_embedded(path: str, database: str, max_server_memory_bytes: int | None) -> Client:
@@ -62,17 +62,23 @@ def rows_in_memory(rows: pa.RecordBatch | pa.Table) -> Iterator[str]:
     """A path at which the engine finds rows in Arrow's file format: of all ways into the engine the fastest.
 
     It is a file in memory, or a temporary file without a name where there are none such: nothing is ever left behind.
+    Raises Unavailable when there is no room for it.
     """
     with contextlib.ExitStack() as stack:
-        if hasattr(os, "memfd_create"):
-            file = stack.enter_context(open(os.memfd_create("rows"), "wb", buffering=0))
-        else:
-            file = stack.enter_context(tempfile.TemporaryFile(buffering=0))
-        with pa.PythonFile(file, "w") as sink:
+        try:
+            if hasattr(os, "memfd_create"):
+                file = stack.enter_context(open(os.memfd_create("rows"), "wb", buffering=0))
+            else:
+                file = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+            sink = pa.PythonFile(file, "w")
             with pa.ipc.new_file(sink, rows.schema) as writer:
                 writer.write(rows)
             file.seek(0)  # where opening the path shares the descriptor's position
-            yield f"/dev/fd/{file.fileno()}"
+        except OSError as error:
+            raise Unavailable(
+                f"rows cannot be handed to the embedded engine: {os.strerror(error.errno or 0)}"
+            ) from None
+        yield f"/dev/fd/{file.fileno()}"
 
 
 def _refuse_if_busy(path: str) -> None:
