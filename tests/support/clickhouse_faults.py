@@ -15,8 +15,8 @@ class Fault:
     """One thing that goes wrong. Matches queries by a regular expression, counts them, and strikes some of them.
 
     Kinds: `delay` answers `seconds` later; `status` answers with an HTTP status and, unless `code` is 0, an error code;
-    `drop` closes the connection without an answer; `kill` ends the process as kill -9 does; `refuse` closes the
-    connection, as all others, and refuses new ones for `seconds`.
+    `drop` closes the connection without an answer; `cut` closes it in the middle of the answer; `kill` ends the process
+    as kill -9 does; `refuse` closes the connection, as all others, and refuses new ones for `seconds`.
     `when`: "before" means that the query is not executed; "after" that it has been, completely.
     """
 
@@ -37,7 +37,7 @@ class Fault:
     struck: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in ("delay", "status", "drop", "kill", "refuse") or self.when not in (BEFORE, AFTER):
+        if self.kind not in ("delay", "status", "drop", "cut", "kill", "refuse") or self.when not in (BEFORE, AFTER):
             raise ValueError(f"no such fault: {self.kind} {self.when}")
         re.compile(self.pattern)
 

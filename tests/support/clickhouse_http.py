@@ -152,6 +152,7 @@ class Handler(BaseHTTPRequestHandler):
         state = self.server.state
         url = urlsplit(self.path)
         parameters = dict(parse_qsl(url.query, keep_blank_values=True))
+        self._cut = False
         self._query_id = parameters.get("query_id") or self.headers.get("X-ClickHouse-Query-Id") or str(uuid.uuid4())
         try:
             if url.path == "/__control":
@@ -315,6 +316,10 @@ class Handler(BaseHTTPRequestHandler):
                 if len(piece):
                     self.wfile.write(b"%x\r\n" % len(piece))
                     self.wfile.write(piece)
+                    if self._cut:
+                        self.wfile.flush()
+                        self._reset()
+                        return
                     self.wfile.write(b"\r\n")
             self.wfile.write(b"0\r\n\r\n")
         self.wfile.flush()
@@ -325,6 +330,9 @@ class Handler(BaseHTTPRequestHandler):
             os.kill(os.getpid(), signal.SIGKILL)
         if fault.kind == "delay":
             time.sleep(fault.seconds)
+            return False
+        if fault.kind == "cut":
+            self._cut = True
             return False
         if fault.kind == "status":
             self._send_error(fault.code, fault.message, fault.status)
