@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from beam_pipeline.cli import main
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
 from tests.support.command_line import ROOT, SECRET, CommandLine, pending, processed, with_own_mounts
 from transforms.events import EVENT_TYPES
@@ -208,7 +209,7 @@ def test_status_while_ingest_runs_says_who_has_the_database(local: CommandLine, 
     running.wait_for(lambda: bool(processed(events)))
     running.process.send_signal(signal.SIGSTOP)
     try:
-        for command in ("status", "ingest", "rejected", "migrate"):
+        for command in ("status", "ingest"):
             refused = local.run(command, f"--input={events}")
             assert refused.code == 1 and refused.out == ""
             assert f"{events}.clickhouse is in use by process {running.process.pid}" in refused.err
@@ -244,7 +245,7 @@ def test_a_directory_that_is_read_only_is_told_and_nothing_is_loaded(local: Comm
 
 def test_a_server_that_is_not_there_is_told(local: CommandLine, events: Path) -> None:
     nowhere = ("--clickhouse_url=http://127.0.0.1:9", "--retry_delay=1ms")
-    for command in ("ingest", "status", "migrate"):
+    for command in ("ingest", "status"):
         done = local.run(command, f"--input={events}", *nowhere, "--json")
         assert done.code == 1 and "http://127.0.0.1:9 cannot be reached" in done.json["error"]
     assert processed(events) == []
@@ -252,7 +253,7 @@ def test_a_server_that_is_not_there_is_told(local: CommandLine, events: Path) ->
 
 def test_a_wrong_password_is_told(server: ClickHouseEndpoint, events: Path) -> None:
     line = on_server(server)
-    for command in ("ingest", "status", "migrate"):
+    for command in ("ingest", "status"):
         done = line.run(command, f"--input={events}", CLICKHOUSE_PASSWORD="wrong-7a1")
         assert done.code == 1 and done.out == "" and "wrong-7a1" not in done.err
         assert "default: Authentication failed" in done.err
@@ -334,10 +335,22 @@ def test_files_that_another_run_has_are_left_to_it_and_said(server: ClickHouseEn
         (["generate"], "--output: is missing"),
     ],
 )
-def test_wrong_command_lines(local: CommandLine, arguments: list[str], message: str) -> None:
-    done = local.run(*arguments)
+def test_wrong_command_lines(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CLICKHOUSE_URL", "INGEST_INPUT"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and SECRET not in printed.err
+    assert message in printed.err and all(line.startswith("error: ") for line in printed.err.splitlines())
+
+
+def test_a_wrong_command_line_in_a_process_of_its_own(local: CommandLine) -> None:
+    done = local.run("--input=/no/such/directory", "--clickhouse_url=http://h:1", "--max_files=x", "--inptu=y")
     assert (done.code, done.out) == (2, "")
-    assert message in done.err and all(line.startswith("error: ") for line in done.err.splitlines())
+    done = local.run("--input=/no/such/directory", "--max_files=0", "--json")
+    assert done.code == 2 and "/no/such/directory does not exist; " in done.json["error"]
 
 
 def test_help(local: CommandLine) -> None:
