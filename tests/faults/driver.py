@@ -16,24 +16,24 @@ from tests.faults.points import POINTS, POINTS_OF_ADOPTION
 from tests.support.dataset import Dataset, wrongs
 
 
-def main() -> int:
-    split = sys.argv.index("--")
+def main(arguments_given: list[str]) -> int:
+    split = arguments_given.index("--")
     parser = argparse.ArgumentParser()
     parser.add_argument("--kill")
     parser.add_argument("--check", type=Path)
-    arguments = parser.parse_args(sys.argv[1:split])
+    arguments = parser.parse_args(arguments_given[:split])
     if arguments.kill:
         {**POINTS, **POINTS_OF_ADOPTION}[arguments.kill].arm()
-    code = cli(sys.argv[split + 1 :])
+    code = cli(arguments_given[split + 1 :])
     if arguments.check:
         options = argparse.ArgumentParser()
         for option in (INPUT, *CONNECTION):
             option.add_to(options)
-        values = vars(options.parse_known_args(sys.argv[split + 1 :])[0])
+        values = vars(options.parse_known_args(arguments_given[split + 1 :])[0])
         with clickhouse_config(values).connect() as client:
             print("WRONGS " + json.dumps(wrongs(client, Dataset.load(arguments.check))), flush=True)
     return code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

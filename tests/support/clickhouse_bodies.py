@@ -12,7 +12,9 @@ import lz4.frame
 import zstandard
 
 PIECE = 1 << 20
-ENCODINGS = ("lz4", "zstd", "gzip", "deflate", "br")
+ZSTD_PIECE = 64 << 10
+"""Its decoder puts out all that a piece holds at once."""
+ENCODINGS = ("lz4", "zstd", "gzip", "deflate")
 
 
 class BadRequest(Exception):
@@ -56,15 +58,21 @@ def decoded(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
         yield from pieces
         return
     decoder: Any = None
-    for piece in pieces:
+    for piece in _cut(pieces, ZSTD_PIECE) if encoding == "zstd" else pieces:
         while piece:
             decoder = decoder or _decoder(encoding)
             yield from _decompress(decoder, piece, encoding)
             piece = b""
-            if getattr(decoder, "eof", False):
+            if decoder.eof:
                 piece, decoder = decoder.unused_data, None
-    if decoder is not None and encoding != "br":
+    if decoder is not None:
         raise BadRequest(f"the {encoding} body ends in the middle of a frame")
+
+
+def _cut(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
+    for piece in pieces:
+        for at in range(0, len(piece), size):
+            yield piece[at : at + size]
 
 
 def _decompress(decoder: Any, piece: bytes, encoding: str) -> Iterator[bytes]:
@@ -93,10 +101,6 @@ def _decoder(encoding: str) -> Any:
         return lz4.frame.LZ4FrameDecompressor()
     if encoding == "zstd":
         return zstandard.ZstdDecompressor().decompressobj()
-    if encoding == "br":
-        import brotli
-
-        return brotli.Decompressor()
     raise BadRequest(f"unknown Content-Encoding {encoding!r}")
 
 

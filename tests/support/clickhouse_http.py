@@ -176,7 +176,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _authenticate(self, parameters: dict[str, str]) -> None:
-        user, password = self.headers.get("X-ClickHouse-User"), self.headers.get("X-ClickHouse-Key")
+        user, password = self._text("X-ClickHouse-User"), self._text("X-ClickHouse-Key")
         header = self.headers.get("Authorization", "")
         if header.startswith("Basic "):
             user, _, password = base64.b64decode(header[6:]).decode().partition(":")
@@ -189,6 +189,10 @@ class Handler(BaseHTTPRequestHandler):
                 f"Code: 516. DB::Exception: {user}: Authentication failed: password is incorrect, or there is no user "
                 "with such name. (AUTHENTICATION_FAILED)",
             )
+
+    def _text(self, header: str) -> str | None:
+        value = self.headers.get(header)
+        return None if value is None else value.encode("latin-1").decode(errors="replace")
 
     def _read(self, parameters: dict[str, str]) -> Request:
         """The statement and, in a file in memory, the rows that come with it."""
@@ -298,7 +302,7 @@ class Handler(BaseHTTPRequestHandler):
         encoding = ""
         if parameters and parameters.get("enable_http_compression") in ("1", "true"):
             accepted = [word.split(";")[0].strip() for word in self.headers.get("Accept-Encoding", "").split(",")]
-            encoding = next((name for name in accepted if name in ENCODINGS and name != "br"), "")
+            encoding = next((name for name in accepted if name in ENCODINGS), "")
         headers = {
             "X-ClickHouse-Query-Id": self._query_id,
             "X-ClickHouse-Server-Display-Name": "endpoint",

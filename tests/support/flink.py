@@ -93,9 +93,11 @@ class FlinkCluster:
         artifacts = self._directory / "artifacts"
         self._run(
             "job-server",
-            ["java", "-Xmx1500m", "-jar", str(manifest), "--job-host=127.0.0.1", f"--job-port={self._job_port}"]
-            + [f"--artifact-port={free_port()}", f"--expansion-port={free_port()}", "--flink-master=[local]"]
-            + [f"--artifacts-dir={artifacts}", f"--flink-conf-dir={self._directory}"],
+            [
+                *("java", "-Xmx1500m", "-jar", str(manifest), "--job-host=127.0.0.1", f"--job-port={self._job_port}"),
+                *(f"--artifact-port={free_port()}", f"--expansion-port={free_port()}", "--flink-master=[local]"),
+                *(f"--artifacts-dir={artifacts}", f"--flink-conf-dir={self._directory}"),
+            ],
         )
         self._run(
             "worker-pool",

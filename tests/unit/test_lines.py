@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,7 @@ def whole_file(storage: LocalStorage, path: Path) -> Slice:
 
 def ranges(part: Slice, cuts: list[int]) -> list[Slice]:
     edges = sorted({0, part.size, *(min(cut, part.size) for cut in cuts)})
-    return [
-        Slice(part.path, "p1", 0, 0, part.size, part.etag, start, end)
-        for start, end in zip(edges, edges[1:], strict=False)
-    ]
+    return [Slice(part.path, "p1", 0, 0, part.size, part.etag, start, end) for start, end in pairwise(edges)]
 
 
 @settings(max_examples=300, deadline=None)

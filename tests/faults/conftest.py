@@ -1,0 +1,34 @@
+"""A database and a dataset for each test: killing a process kills its embedded engine, so nothing can be shared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.clickhouse_endpoint import ClickHouseEndpoint
+from tests.support.dataset import Dataset, make_dataset
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ClickHouseEndpoint]:
+    """A server that the test may break."""
+    with ClickHouseEndpoint(tmp_path / "clickhouse") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(params=["embedded", "http"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of its own, on each transport."""
+    if request.param == "embedded":
+        return f"chdb://{tmp_path}/clickhouse"
+    endpoint: ClickHouseEndpoint = request.getfixturevalue("server")
+    return endpoint.url
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    dataset = make_dataset(tmp_path / "observability", files=2, lines=40, projects=1)
+    dataset.save(tmp_path / "dataset.json")
+    return dataset

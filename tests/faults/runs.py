@@ -1,0 +1,66 @@
+"""Runs of the real command line in processes of their own, which a test may kill, and what they must leave behind."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults import driver
+from tests.support.dataset import Dataset
+
+SMALL = ("--load_bytes=20K", "--block_bytes=6K", "--inserts_in_flight=2", "--retry_delay=0.1")
+"""So that the small dataset makes several loads of several blocks."""
+
+# Beam is imported once, not in every process; a process is forked before anything of the engine is loaded.
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["tests.faults.driver"])
+
+
+def _child(arguments: list[str], output: str) -> None:
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    sys.exit(driver.main(arguments))
+
+
+@dataclass
+class Run:
+    """A run that was started."""
+
+    process: multiprocessing.process.BaseProcess
+    output: Path
+
+    def finish(self, timeout: float = 240) -> tuple[int, str]:
+        """Waits for the end; the exit code (-9 when killed) and everything that was said."""
+        self.process.join(timeout)
+        assert self.process.exitcode is not None, f"still running after {timeout} s:\n{self.said}"
+        return self.process.exitcode, self.said
+
+    @property
+    def said(self) -> str:
+        return self.output.read_text(errors="replace") if self.output.exists() else ""
+
+
+def start(url: str, dataset: Dataset, *options: str, kill: str = "", check: bool = False) -> Run:
+    """Starts an ingest of a dataset that was saved beside its root as `dataset.json`."""
+    directory = Path(dataset.root).parent
+    arguments = [f"--kill={kill}"] if kill else []
+    arguments += [f"--check={directory / 'dataset.json'}"] if check else []
+    arguments += ["--", "ingest", f"--input={dataset.root}", f"--clickhouse_url={url}", *SMALL, *options]
+    output = directory / f"output-{len(list(directory.glob('output-*')))}.txt"
+    process = _context.Process(target=_child, args=(arguments, str(output)))
+    process.start()
+    return Run(process, output)
+
+
+def assert_a_plain_run_completes(url: str, dataset: Dataset, *options: str) -> str:
+    """Runs once more, undisturbed: it ends well and everything is there exactly once. Returns what it said."""
+    code, output = start(url, dataset, *options, check=True).finish()
+    assert code == 0, output
+    (line,) = [line for line in output.splitlines() if line.startswith("WRONGS ")]
+    assert json.loads(line.removeprefix("WRONGS ")) == [], output
+    return output
