@@ -197,14 +197,18 @@ def _reason(error: Exception) -> str:
     match = _AT.match(str(error))
     message, name = (match[1], match[2]) if match else (str(error), None)
     if not isinstance(error, msgspec.ValidationError):
-        return f"line: malformed JSON ({message.removeprefix('JSON is malformed: ')})"
+        return f"line: malformed JSON ({_uncapitalized(message.removeprefix('JSON is malformed: '))})"
     if "missing required field `type`" in message:
         return "type: is missing"
     enum = _ENUM.match(message)
     if enum and name in _CHOICES:
         choices = _CHOICES["metricType"] if name == "type" and "`$.data" in str(error) else _CHOICES[name]
         return f"{name}: {enum[1][:60]} is not one of {choices}"
-    return f"{name or 'line'}: {message[0].lower()}{message[1:]}"
+    return f"{name or 'line'}: {_uncapitalized(message)}"
+
+
+def _uncapitalized(text: str) -> str:
+    return text[:1].lower() + text[1:]
 
 
 def _rows(

@@ -1,0 +1,187 @@
+"""Hypothesis strategies for lines of JSON whose meaning is known, since each is put together from values with a meaning.
+
+So the expectation needs no second parser: a line is made of (JSON text, what it means) pairs, field by field.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from hypothesis import strategies as st
+
+WRONG = object()
+"""What a value means that cannot be stored in its field."""
+
+PROJECT = "from-the-path"
+RECORDED_MS = 1_790_000_000_123
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_CHOICES = {
+    "status": ("ok", "error", "unset"),
+    "kind": ("internal", "server", "client", "producer", "consumer"),
+    "level": ("debug", "info", "warn", "error"),
+    "metricType": ("counter", "gauge", "histogram"),
+}
+_TEXTS = ("projectId", "deploymentId", "name", "parentSpanId", "traceId", "spanId", "message", "unit", "comment")
+_JSON = ("input", "output", "metadata", "attributes", "events", "labels")
+_ALL = ("projectId", "deploymentId", "recordedAt")
+_TIMES = ("startTime", "endTime", "timestamp", "recordedAt")
+
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "trace": (*_ALL, "name", "status", "startTime", "endTime", "durationMs", "input", "output", "metadata"),
+    "span": (
+        *(*_ALL, "traceId", "parentSpanId", "name", "kind", "status", "startTime", "endTime", "durationMs"),
+        *("attributes", "events"),
+    ),
+    "log": (*_ALL, "traceId", "spanId", "level", "message", "timestamp", "attributes"),
+    "metric": (*_ALL, "name", "metricType", "value", "unit", "timestamp", "labels"),
+    "score": (*_ALL, "traceId", "name", "value", "normalizedValue", "comment", "timestamp", "metadata"),
+}
+REQUIRED: Mapping[str, tuple[str, ...]] = {
+    "trace": ("name", "startTime"),
+    "span": ("traceId", "name", "startTime"),
+    "log": ("level", "message", "timestamp"),
+    "metric": ("name", "value", "timestamp"),
+    "score": ("name", "value", "timestamp"),
+}
+IDENTITY: Mapping[str, str] = {"trace": "traceId", "span": "spanId", "log": "id", "metric": "id", "score": "id"}
+"""What the id is called in an envelope; in a flat line it is `id`. Both are taken in both."""
+
+_DEFAULTS: Mapping[str, Any] = {
+    "deploymentId": "",
+    "status": "unset",
+    "kind": "internal",
+    "metricType": "gauge",
+    "input": b"",
+    "output": b"",
+    "metadata": b"{}",
+    "attributes": b"{}",
+    "events": b"[]",
+    "labels": b"{}",
+}
+
+
+@dataclass(frozen=True)
+class EventLine:
+    """A line, the row that it means by field name, and the names of fields that keep it from being stored."""
+
+    text: str
+    event_type: str
+    row: Mapping[str, Any]
+    wrong: frozenset[str]
+
+
+def _said(value: Any) -> st.SearchStrategy[tuple[str, Any]]:
+    return st.sampled_from([(json.dumps(value), value), (json.dumps(value, ensure_ascii=False), value)])
+
+
+_words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+@st.composite
+def _times(draw: st.DrawFn) -> tuple[str, int]:
+    moment = draw(st.datetimes(datetime(1900, 1, 1), datetime(2299, 12, 31, 23, 59, 59)))
+    moment = moment.replace(microsecond=draw(st.sampled_from([0, 7_000, 120_000, 999_999])), tzinfo=timezone.utc)
+    milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
+    form = draw(st.sampled_from(["number", "whole float", "Z", "offset", "naive", "date", "blank"]))
+    if form == "number":
+        return str(milliseconds), milliseconds
+    if form == "whole float":
+        return f"{milliseconds}.0", milliseconds
+    if form == "date":
+        return json.dumps(f"{moment:%Y-%m-%d}"), (
+            moment.replace(hour=0, minute=0, second=0, microsecond=0) - _EPOCH
+        ) // timedelta(milliseconds=1)
+    if form == "offset" and 1901 < moment.year < 2299:
+        shift = timedelta(minutes=draw(st.integers(-14 * 60, 14 * 60)))
+        return json.dumps(moment.astimezone(timezone(shift)).isoformat()), milliseconds
+    text = moment.replace(tzinfo=None).isoformat(" " if form == "blank" else "T")
+    return json.dumps(text + ("Z" if form == "Z" else "")), milliseconds
+
+
+_values: dict[str, st.SearchStrategy[tuple[str, Any]]] = {
+    **{name: _words.flatmap(_said) for name in _TEXTS},
+    **{name: st.sampled_from(choices).flatmap(_said) for name, choices in _CHOICES.items()},
+    **{name: _times() for name in _TIMES},
+    **{
+        name: st.recursive(
+            st.none() | st.booleans() | st.integers() | _words,
+            lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_words, inner, max_size=2),
+            max_leaves=4,
+        )
+        .filter(lambda value: value is not None)
+        .flatmap(
+            lambda value: st.sampled_from(
+                [json.dumps(value), json.dumps(value, ensure_ascii=False), f" {json.dumps(value)} "]
+            )
+        )
+        .map(lambda text: (text, text.strip().encode()))
+        for name in _JSON
+    },
+    "durationMs": st.integers(-(2**63), 2**63 - 1).map(lambda n: (str(n), n))
+    | st.integers(0, 2**50).map(lambda n: (f"{n}.0", n)),
+    "value": st.floats(allow_nan=False, allow_infinity=False).map(lambda x: (json.dumps(x), x))
+    | st.integers(-(2**53), 2**53).map(lambda n: (str(n), float(n))),
+}
+_values["normalizedValue"] = _values["value"]
+
+_wrong: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(_TEXTS, ("5", "true", "[]", "{}", '["a"]')),
+    **dict.fromkeys(_CHOICES, ('"elsewhere"', "1", '"OK"', '""')),
+    **dict.fromkeys(
+        _TIMES, ('"soon"', "1.5", '"2026-02-30"', '"2026-11-20T25:00Z"', '"1899-12-31"', "99999999999999", "true", '""')
+    ),
+    "durationMs": ("1.5", '"3"', "1e30", "9223372036854775808", "[1]"),
+    "value": ('"3"', "true", "[]"),
+    "normalizedValue": ('"3"', "{}"),
+}
+
+
+@st.composite
+def event_lines(draw: st.DrawFn, *, all_good: bool = False) -> EventLine:
+    """One event of any type in either dialect, with any of its fields absent, null or wrong."""
+    event_type = draw(st.sampled_from(sorted(FIELDS)))
+    envelope = draw(st.booleans())
+    texts: dict[str, str] = {}
+    row: dict[str, Any] = {}
+    wrong: set[str] = set()
+
+    identity = draw(st.text("abc0-", min_size=0 if not all_good else 1, max_size=6))
+    texts[draw(st.sampled_from(["id", IDENTITY[event_type]]))] = json.dumps(identity)
+    row["id"] = identity
+    if not identity:
+        wrong.update(("id", IDENTITY[event_type]))
+    for name in FIELDS[event_type]:
+        state = draw(st.sampled_from(["there"] * 6 + ["absent", "null"] + ["wrong"] * (not all_good)))
+        if all_good and name in REQUIRED[event_type]:
+            state = "there"
+        said = "type" if name == "metricType" and envelope and draw(st.booleans()) else name
+        row[name] = _DEFAULTS.get(name)
+        if state == "wrong" and name in _wrong:
+            texts[said] = draw(st.sampled_from(_wrong[name]))
+            wrong.add(said)
+        elif state == "there":
+            texts[said], row[name] = draw(_values[name])
+            if name == "projectId" and row[name] == "":
+                wrong.add(name)
+            if name == "traceId" and event_type == "span" and row[name] == "":
+                wrong.add(name)
+        elif name in REQUIRED[event_type]:
+            wrong.add(name)
+        if state == "null":
+            texts[said] = "null"
+    row["projectId"] = PROJECT if row["projectId"] is None else row["projectId"]
+    row["recordedAt"] = RECORDED_MS if row["recordedAt"] is None else row["recordedAt"]
+    if row.get("durationMs", 0) is None and None not in (row["startTime"], row["endTime"]):
+        row["durationMs"] = row["endTime"] - row["startTime"]
+    if draw(st.booleans()):
+        texts["unheardOf"] = draw(st.sampled_from(['{"a": [1, "]}"]}', '"x"', "null", "[[[]]]"]))
+
+    names = draw(st.permutations(sorted(texts)))
+    body = ", ".join(f"{json.dumps(name)}: {texts[name]}" for name in names)
+    text = f'{{"type": "{event_type}", "data": {{{body}}}}}' if envelope else f'{{"type": "{event_type}", {body}}}'
+    return EventLine(text, event_type, row, frozenset(wrong))

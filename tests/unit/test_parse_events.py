@@ -1,0 +1,241 @@
+"""Lines become rows exactly as they mean, and what cannot be stored is rejected: that line alone, with the field named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from itertools import pairwise
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.dataset import event
+from tests.support.event_lines import IDENTITY, PROJECT, RECORDED_MS, EventLine, event_lines
+from transforms.events import TABLES, LineSource
+from transforms.parse_events import ChunkParser, ParsedChunk
+
+PATH = "/in/trace/p/20261120T120000Z_ab.jsonl"
+
+
+def source(offset: int = 0, line: int = 1, path: str = PATH) -> LineSource:
+    return LineSource(path, "trace", PROJECT, RECORDED_MS, offset, line)
+
+
+def parse(data: bytes, **options: Any) -> ParsedChunk:
+    parser = ChunkParser(**options)
+    counted = parser.add(data, source()).lines
+    parsed = parser.finish()
+    assert parsed.lines == counted
+    return parsed
+
+
+def rows_of(parsed: ParsedChunk, event_type: str) -> list[dict[str, Any]]:
+    return [row for (kind, _), batch in parsed.rows.items() if kind == event_type for row in plain(batch)]
+
+
+def plain(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Rows with times as epoch milliseconds."""
+    table = pa.Table.from_batches([batch])
+    for number, column in enumerate(table.schema):
+        if pa.types.is_timestamp(column.type):
+            table = table.set_column(number, column.name, table.column(number).cast(pa.int64()))
+    return table.to_pylist()
+
+
+def rejected_of(parsed: ParsedChunk) -> list[dict[str, Any]]:
+    return parsed.rejected.to_pylist() if parsed.rejected is not None else []
+
+
+def as_row(line: EventLine) -> dict[str, Any]:
+    def column(name: str) -> str:
+        if name == "id":
+            name = IDENTITY[line.event_type]
+        if name == "metricType":
+            name = "type"
+        return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+
+    return {column(name): value for name, value in line.row.items()}
+
+
+def month(milliseconds: int) -> int:
+    moment = datetime.fromtimestamp(0, timezone.utc).timestamp() + milliseconds / 1000
+    when = datetime(1970, 1, 1, tzinfo=timezone.utc).fromtimestamp(moment, timezone.utc)
+    return when.year * 100 + when.month
+
+
+@dataclass(frozen=True)
+class Between:
+    """What may stand between lines: how a line ends, and blank lines after it."""
+
+    ending: str
+    blank: str
+
+
+betweens = st.builds(Between, st.sampled_from(["\n", "\r\n"]), st.sampled_from(["", "", "", "\n", " \t\n", "\r\n"]))
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.lists(st.tuples(event_lines(), betweens), max_size=12), st.booleans(), st.booleans())
+def test_any_lines(lines: Sequence[tuple[EventLine, Between]], bom: bool, newline_at_end: bool) -> None:
+    text = "\ufeff" if bom and lines else ""
+    offsets: list[int] = []
+    numbers: list[int] = []
+    for line, between in lines:
+        offsets.append(len(text.encode()) if text != "\ufeff" else 0)
+        numbers.append(text.count("\n") + 1)
+        text += line.text + between.ending + between.blank
+    data = text.encode()
+    if not newline_at_end:
+        data = data.rstrip(b"\r\n")
+    parsed = parse(data)
+
+    assert parsed.lines == len(lines)
+    good = [line for line, _ in lines if not line.wrong]
+    for event_type, table in TABLES.items():
+        expected = [as_row(line) for line in good if line.event_type == event_type]
+        by_month = sorted({month(row[table.time_column]) for row in expected})
+        assert [key[1] for key in parsed.rows if key[0] == event_type] == by_month
+        assert rows_of(parsed, event_type) == [
+            {name: row[name] for name in table.schema.names}
+            for wanted in by_month
+            for row in expected
+            if month(row[table.time_column]) == wanted
+        ]
+    bad = [
+        (line, place, number) for (line, _), place, number in zip(lines, offsets, numbers, strict=True) if line.wrong
+    ]
+    found = rejected_of(parsed)
+    assert [(row["byte_offset"], row["line"]) for row in found] == [(place, number) for _, place, number in bad]
+    for row, (line, _, _) in zip(found, bad, strict=True):
+        assert row["reason"].partition(":")[0] in line.wrong, row["reason"]
+        assert row["raw"].decode().removeprefix("\ufeff") == line.text
+        assert (row["event_type"], row["project_id"], row["file"]) == (line.event_type, PROJECT, PATH)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(event_lines(), max_size=30), st.lists(st.integers(0, 29), max_size=4), st.integers(1, 2000))
+def test_how_lines_are_given_changes_nothing(lines: list[EventLine], cuts: list[int], group: int) -> None:
+    """In one piece or many, in small groups or one: the rows, their order and the rejected lines are the same."""
+    texts = [f"{line.text}\n".encode() for line in lines]
+    whole = parse(b"".join(texts))
+    parser = ChunkParser()
+    edges = sorted({0, len(texts), *(min(cut, len(texts)) for cut in cuts)})
+    offset = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("transforms.parse_events._GROUP_BYTES", group)
+        for start, end in pairwise(edges):
+            piece = b"".join(texts[start:end])
+            parser.add(piece, source(offset, start + 1))
+            offset += len(piece)
+        pieces = parser.finish()
+    assert pieces.lines == whole.lines
+    assert list(pieces.rows) == list(whole.rows)
+    assert all(pieces.rows[key].equals(whole.rows[key]) for key in whole.rows)
+    assert rejected_of(pieces) == rejected_of(whole)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.one_of(st.binary(max_size=40), event_lines().map(lambda line: line.text.encode())), max_size=8))
+def test_no_bytes_are_lost_or_stop_it(pieces: list[bytes]) -> None:
+    """Whatever the bytes are, each non-blank line is a row or a rejected line, and nothing is raised."""
+    data = b"\n".join(pieces)
+    parsed = parse(data)
+    lines = [
+        line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line for number, line in enumerate(data.split(b"\n"))
+    ]
+    assert parsed.lines == sum(bool(line.strip(b" \t\r")) for line in lines)
+    assert parsed.lines == sum(batch.num_rows for batch in parsed.rows.values()) + len(rejected_of(parsed))
+
+
+GOOD = event("trace", "good").encode()
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"{", "line: malformed JSON (input data was truncated)"),
+        (GOOD[:-1], "line: malformed JSON (input data was truncated)"),
+        (b"[]", "line: expected `object`, got `array`"),
+        (b"null", "line: expected `object`, got `null`"),
+        (b'"text"', "line: expected `object`, got `str`"),
+        (b"{}", "type: is missing"),
+        (b'{"type": "trance"}', "type: 'trance' is not one of trace, span, log, metric, score"),
+        (b'{"type": 3}', "type: expected `str`"),
+        (b'{"type": "trace", "data": []}', "data: expected `object | null`, got `array`"),
+        (event("trace", "x", status="good").encode(), "status: 'good' is not one of ok, error, unset"),
+        (event("span", "x", kind="Server").encode(), "kind: 'Server' is not one of internal, server, client, producer, consumer"),
+        (event("log", "x", level="fatal").encode(), "level: 'fatal' is not one of debug, info, warn, error"),
+        (
+            event("metric", "x", metricType="summary").encode(),
+            "metricType: 'summary' is not one of counter, gauge, histogram",
+        ),
+        (event("trace", "x", name=None).encode(), "name: is missing"),
+        (event("trace", "").encode(), "id: is empty"),
+        (event("trace", "x", name=5).encode(), "name: expected `str | null`, got `int`"),
+        (event("trace", "x", durationMs=1.5).encode(), "durationMs: 1.5 is not a whole number of milliseconds"),
+        (event("trace", "x", durationMs=10**400).encode(), "durationMs"),
+        (event("metric", "x", value="3").encode(), "value: expected `float | null`, got `str`"),
+        (event("metric", "x").replace("1.5", "1e999").encode(), "value: number out of range"),
+        (
+            event("trace", "x", at="1899-12-31T23:59:59.999Z").encode(),
+            "startTime: '1899-12-31T23:59:59.999Z' is not a time from 1900 to 2299, in ISO 8601 or whole epoch milliseconds",
+        ),
+        (event("trace", "x", at="2300-01-01").encode(), "startTime: '2300-01-01' is not a time from 1900 to 2299"),
+        (event("log", "x", at="tomorrow").encode(), "timestamp: 'tomorrow' is not a time"),
+        (GOOD.replace(b"good", b"\xff\xfe"), "line: invalid UTF-8 (invalid start byte)"),
+        (GOOD.replace(b'"n"', b'"n", "metadata": {"a": "\xe2\x82"}'), "line: invalid UTF-8"),
+        (GOOD + GOOD, "line: malformed JSON (trailing characters"),
+        (GOOD[:-1] + b', "metadata": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "line: nested too deeply"),
+        (GOOD.replace(b"good", b"x" * 2000), "line: 2098 bytes are more than 1500"),
+        (b"\x00" + GOOD, "line: malformed JSON (invalid character"),
+    ],
+)  # fmt: skip
+def test_the_reason_names_the_field_and_what_would_be_right(line: bytes, reason: str) -> None:
+    limit = 1500 if b"x" * 2000 in line else 8 << 20
+    parsed = parse(GOOD + b"\n" + line + b"\n" + GOOD + b"\n", max_line_bytes=limit)
+    (bad,) = rejected_of(parsed)
+    assert bad["reason"].startswith(reason)
+    assert (bad["line"], bad["byte_offset"], bad["raw"]) == (2, len(GOOD) + 1, line)
+    assert len(bad["reason"]) < 300
+    assert [row["trace_id"] for row in rows_of(parsed, "trace")] == ["good", "good"]
+
+
+def test_zero_is_a_value() -> None:
+    lines = [event("trace", "t", durationMs=0), event("score", "s", value=0, normalizedValue=0)]
+    parsed = parse("\n".join(lines).encode())
+    assert rows_of(parsed, "trace")[0]["duration_ms"] == 0
+    assert rows_of(parsed, "score")[0]["normalized_value"] == 0
+    assert rows_of(parsed, "score")[0]["value"] == 0
+
+
+def test_json_is_stored_as_it_came() -> None:
+    text = '{ "b" : 1.0e0 ,"a":"\\u00e9", "a": [ ] }'
+    line = f'{{"type":"log","id":"l","level":"info","message":"m","timestamp":0,"attributes":{text}}}'
+    assert rows_of(parse(line.encode()), "log")[0]["attributes"] == text.encode()
+
+
+def test_both_dialects_and_all_types_in_one_file() -> None:
+    lines = [event(kind, f"flat-{kind}") for kind in TABLES]
+    for kind in TABLES:
+        body = json.loads(event(kind, f"enveloped-{kind}"))
+        del body["type"]
+        lines.append(json.dumps({"type": kind, "data": body}))
+    parsed = parse("\n".join(lines).encode())
+    assert parsed.rejected is None
+    for kind, table in TABLES.items():
+        assert [row[table.id_column] for row in rows_of(parsed, kind)] == [f"flat-{kind}", f"enveloped-{kind}"]
+
+
+def test_150_months_in_one_file_are_150_batches() -> None:
+    lines = [
+        event("log", f"{number}", at=f"{2000 + number // 12}-{number % 12 + 1:02d}-15T00:00:00Z")
+        for number in range(150)
+    ]
+    parsed = parse("\n".join(lines).encode())
+    assert len(parsed.rows) == 150
+    assert all(batch.num_rows == 1 for batch in parsed.rows.values())
