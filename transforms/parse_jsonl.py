@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from transforms import interrupt
+from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
 from transforms.events import REJECTED_TABLE, TABLES, LineSource
 from transforms.lines import RangeLines, line_number, read_lines
@@ -25,6 +27,7 @@ from transforms.row_block import RowBlock, cut_blocks
 from transforms.run import RunFn
 from transforms.storage import StorageError
 
+_log = logging.getLogger(__name__)
 _DAY_MS = 86_400_000
 _RETRIED_AFTER_MS = 600_000
 """A load that was recorded longer ago than this has perhaps been tried before, by a bundle that the runner retries."""
@@ -204,17 +207,20 @@ class LoadParser:
 
 class _ParseJsonlFn(RunFn):
     def process(self, load: Load) -> Iterator[RowBlock | ParsedLoad]:
-        if interrupt.requested.is_set():
-            return  # stays recorded as it is; the next run takes it up
         if load.committed:
             yield ParsedLoad(load, started=time.time())
-            return
+        elif not interrupt.requested.is_set():  # else it stays recorded as it is, and the next run takes it up
+            yield from self._parse(load)
+
+    def _parse(self, load: Load) -> Iterator[RowBlock | ParsedLoad]:
         parser = LoadParser(load, self)
         error = ""
         try:
             yield from parser
         except Exception as caught:  # one bad load never blocks the others
-            error = str(caught) if isinstance(caught, (LoadFailed, StorageError, OSError)) else repr(caught)
+            expected = isinstance(caught, (LoadFailed, StorageError, OSError, ClickHouseError))
+            error = str(caught) if expected else repr(caught)
+            _log.debug("%s", load.describe(), exc_info=caught)
         yield parser.result(error)
 
 
