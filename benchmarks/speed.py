@@ -1,0 +1,122 @@
+"""How fast, against the engine's own limit: everything on the same files and tables, in one run on one machine.
+
+    python -m benchmarks.speed [--events=4000000] [--rounds=1] [--directory=DIR] [--json]
+
+* engine: INSERT … SELECT … FROM file(…), which validates nothing; only the inserts are timed
+* embedded, http: `python -m beam_pipeline`, from the start of the process to its end
+* plain beam: a pipeline with an element for each event, on a twentieth of the files, since it is slow
+
+Over HTTP the server is the tests' endpoint (chDB behind ClickHouse's HTTP interface), unless --clickhouse_url names one,
+whose database must be new. Rounds are interleaved and the median counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.processes import Measured, generate, linked_copy, measure
+from tests.support.clickhouse_endpoint import ClickHouseEndpoint
+
+PLAIN_SHARE = 20
+
+
+def ingest(events: Path, url: str, scratch: Path) -> tuple[Measured, int]:
+    """Loads a copy of the files; how it went, and the rows."""
+    copy = linked_copy(events, scratch / "input")
+    measured = measure("beam_pipeline", f"--input={copy}", f"--clickhouse_url={url}", "--json")
+    result = json.loads(measured.output[measured.output.index("{") :])
+    assert not result["errors"] and not result["rejected"], result
+    return measured, result["events_ingested"]
+
+
+def embedded(events: Path, scratch: Path) -> dict[str, Any]:
+    measured, rows = ingest(events, f"chdb://{scratch}/clickhouse", scratch)
+    return summary(rows, measured.seconds, measured)
+
+
+def http(events: Path, scratch: Path, url: str) -> dict[str, Any]:
+    if url:
+        measured, rows = ingest(events, url, scratch)
+    else:
+        with ClickHouseEndpoint(scratch / "clickhouse") as endpoint:
+            measured, rows = ingest(events, endpoint.url, scratch)
+    return summary(rows, measured.seconds, measured)
+
+
+def engine(events: Path) -> dict[str, Any]:
+    measured = measure("benchmarks.engine_limit", f"--input={events}")
+    result = json.loads(measured.output.splitlines()[-1])
+    return summary(result["rows"], result["seconds"], measured)
+
+
+def plain_beam(events: Path, scratch: Path) -> dict[str, Any]:
+    for number, file in enumerate(sorted(events.glob("*/*/*.jsonl"))):
+        if number % PLAIN_SHARE == 0:
+            link = scratch / "share" / file.relative_to(events)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.hardlink_to(file)
+    measured = measure("benchmarks.plain_beam", f"--input={scratch / 'share'}")
+    return summary(json.loads(measured.output.splitlines()[-1])["rows"], measured.seconds, measured)
+
+
+def summary(rows: int, seconds: float, measured: Measured) -> dict[str, Any]:
+    return {
+        "rows": rows,
+        "seconds": round(seconds, 1),
+        "rows_per_s": round(rows / seconds),
+        "cpu_seconds": round(measured.cpu_seconds, 1),
+        "peak_rss_mb": measured.peak_rss_mb,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--events", type=int, default=4_000_000)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir(), "beam-pipeline-benchmarks"))
+    parser.add_argument("--clickhouse_url", default="")
+    parser.add_argument("--only", default="engine,embedded,http,plain beam")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+
+    arguments.directory.mkdir(parents=True, exist_ok=True)
+    events = arguments.directory / f"flat-{arguments.events}"
+    size = generate(events, arguments.events)
+    subjects: dict[str, Callable[[Path], dict[str, Any]]] = {
+        "engine": lambda scratch: engine(events),
+        "embedded": lambda scratch: embedded(events, scratch),
+        "http": lambda scratch: http(events, scratch, arguments.clickhouse_url),
+        "plain beam": lambda scratch: plain_beam(events, scratch),
+    }
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in arguments.only.split(",")}
+    for _ in range(arguments.rounds):
+        for name, rounds in results.items():
+            with tempfile.TemporaryDirectory(dir=arguments.directory) as scratch:
+                rounds.append(subjects[name](Path(scratch)))
+            print(name, rounds[-1], file=sys.stderr, flush=True)
+    medians = {
+        name: {key: statistics.median(result[key] for result in rounds) for key in rounds[0]}
+        for name, rounds in results.items()
+    }
+    limit = medians["engine"]["rows_per_s"] if "engine" in medians else 0
+    if arguments.json:
+        print(json.dumps({"events": arguments.events, "bytes": size, "results": medians}))
+        return
+    print(f"{arguments.events:,} events, {size / 1e6:,.0f} MB")
+    for name, result in medians.items():
+        share = f"{result['rows_per_s'] / limit:.2f} of the engine" if limit else ""
+        print(
+            f"{name:12} {result['rows_per_s']:>9,} rows/s  {share:20} {result['seconds']:>7} s"
+            f"  {result['cpu_seconds']:>7} s of CPU  {result['peak_rss_mb']:>6} MB"
+        )
+
+
+if __name__ == "__main__":
+    main()
