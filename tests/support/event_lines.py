@@ -83,7 +83,7 @@ _words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 
 @st.composite
-def _times(draw: st.DrawFn) -> tuple[str, int]:
+def times(draw: st.DrawFn) -> tuple[str, int]:
     moment = draw(st.datetimes(datetime(1900, 1, 1), datetime(2299, 12, 31, 23, 59, 59)))
     moment = moment.replace(microsecond=draw(st.sampled_from([0, 7_000, 120_000, 999_999])), tzinfo=timezone.utc)
     milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
@@ -106,7 +106,7 @@ def _times(draw: st.DrawFn) -> tuple[str, int]:
 _values: dict[str, st.SearchStrategy[tuple[str, Any]]] = {
     **{name: _words.flatmap(_said) for name in _TEXTS},
     **{name: st.sampled_from(choices).flatmap(_said) for name, choices in _CHOICES.items()},
-    **{name: _times() for name in _TIMES},
+    **{name: times() for name in _TIMES},
     **{
         name: st.recursive(
             st.none() | st.booleans() | st.integers() | _words,
