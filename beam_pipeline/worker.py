@@ -191,19 +191,19 @@ class IngestionWorker:
     def _run_pages(self, config: IngestConfig) -> None:
         """Runs the pipeline over one page of pending files after another; the first time even over an empty one."""
         storage = open_storage(config.input)
-        first = True
+        after: tuple[int, str] | None = None
         while not interrupt.requested.is_set():
-            page = next_page(storage, config, self._max_files, report.fail if first else _ignore)
-            if page is None and not first:
+            rest = replace(config, after=after)
+            page = next_page(storage, rest, self._max_files, report.fail if after is None else _ignore)
+            if page is None:
+                if after is None:
+                    self._run_pipeline(rest)  # there may be loads to take up
                 return
-            if page is not None:
-                self._on_page(page)
-                config = replace(config, up_to=page.last)
-            self._run_pipeline(config)
-            if page is None or page.files < self._max_files:
+            self._on_page(page)
+            self._run_pipeline(replace(rest, up_to=page.last))
+            if page.files < self._max_files:
                 return
-            config = replace(config, after=page.last)
-            first = False
+            after = page.last
 
     def _run_pipeline(self, config: IngestConfig) -> None:
         options = PipelineOptions(self._runner_options)

@@ -23,6 +23,7 @@ from transforms.metrics import (
     LOADS_FAILED,
 )
 from transforms.parse_jsonl import ParsedLoad
+from transforms.receipts import read_receipts
 from transforms.run import RunFn
 from transforms.storage import FileChanged, Storage, StorageError
 
@@ -104,7 +105,7 @@ class _FinalizeFilesFn(RunFn):
         load = parsed.load
         counts = replace(parsed.counts, duration_ms=int((time.time() - parsed.started) * 1000))
         if not load.committed:
-            error = parsed.error or check_sums(parsed, self.log.receipts(load.load_id))
+            error = parsed.error or check_sums(parsed, read_receipts(self.client, load.load_id))
             if error:
                 self.log.fail(load, counts, error)
                 return self._failed(parsed, error)

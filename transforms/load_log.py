@@ -16,7 +16,6 @@ from typing import Any
 import pyarrow as pa
 
 from transforms.clickhouse import ClickHouse
-from transforms.events import REJECTED_TABLE, TABLES
 from transforms.loads import Load, Slice
 from transforms.storage import PendingFile
 
@@ -318,26 +317,6 @@ class LoadLog:
                 row["version"] = _version(row["version"] >> 8, "committed", again=True)
                 changed.append(row)
         self._client.insert(FILES_TABLE, pa.RecordBatch.from_pylist(changed, _FILES_SCHEMA))
-
-    def receipts(self, load_id: str) -> dict[tuple[str, str], int]:
-        """The load's blocks that the server has, by (table, label), with their rows: in the table and in its rollup.
-
-        A receipt is a row of the rollup that the materialized view writes in the same part as the block's own rollup rows,
-        so it is there if and only if they are. Rejected events have no rollup; their rows are counted themselves.
-        """
-        parts = [
-            f"SELECT '{table.table}' AS name, substring(receipt, {len(load_id) + 2}) AS label, sum(count) AS n "
-            f"FROM {table.rollup} WHERE receipt > {{first:String}} AND receipt < {{last:String}} GROUP BY receipt"
-            for table in TABLES.values()
-        ]
-        parts.append(
-            f"SELECT '{REJECTED_TABLE}' AS name, toString(block) AS label, count() AS n "
-            f"FROM {REJECTED_TABLE} WHERE load_id = {{load_id:String}} GROUP BY block"
-        )
-        rows = self._client.query(
-            " UNION ALL ".join(parts), {"first": f"{load_id}/", "last": f"{load_id}0", "load_id": load_id}
-        )
-        return {(row["name"], row["label"]): row["n"] for row in rows}
 
     def _write_load(self, load: Load, state: str, counts: LoadCounts, error: str = "") -> None:
         row = {

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 
 from transforms.clickhouse import ClickHouse
 from transforms.events import REJECTED_TABLE, TABLES
-from transforms.load_log import LoadLog
 from transforms.parse_events import ParsedChunk
+from transforms.receipts import read_receipts
 from transforms.rollups import ROLLUP_SOURCES
 from transforms.row_block import RowBlock
 
@@ -28,7 +28,7 @@ SETTLE_S = 5.0
 _BY_TABLE = {table.table: event_type for event_type, table in TABLES.items()}
 
 
-def complete_block(client: ClickHouse, log: LoadLog, block: RowBlock) -> bool:
+def complete_block(client: ClickHouse, block: RowBlock) -> bool:
     """Completes the rollup of a block whose rows are in its table; False when they are not, and it is to be inserted.
 
     Rows of the block that a later delivery of the same event has replaced cannot be rolled up from the table. Then it is
@@ -39,7 +39,7 @@ def complete_block(client: ClickHouse, log: LoadLog, block: RowBlock) -> bool:
         return False
     deadline = time.monotonic() + SETTLE_S
     while time.monotonic() < deadline:
-        if (block.table, block.label) in log.receipts(block.load_id):
+        if (block.table, block.label) in read_receipts(client, block.load_id):
             return True
         time.sleep(SETTLE_S / 10)
     source = ROLLUP_SOURCES[event_type].select("load_id = {load_id:String} AND block = {label:String}")

@@ -14,6 +14,7 @@ from transforms.clickhouse import ClickHouseError, Unavailable
 from transforms.config import IngestConfig
 from transforms.metrics import BLOCKS_INSERTED, BLOCKS_PRESENT
 from transforms.parse_jsonl import ParsedLoad
+from transforms.receipts import read_receipts
 from transforms.resume import complete_block
 from transforms.row_block import RowBlock
 from transforms.run import RunFn
@@ -103,14 +104,14 @@ class _WriteBlocksFn(RunFn):
                     probe.query("SELECT 1")
                 self._unavailable = False
             # A load that was recorded just now is retried within the deduplication window, if at all.
-            return _OpenLoad(present=self.log.receipts(block.load_id) if block.resumed else {})
+            return _OpenLoad(present=read_receipts(self.client, block.load_id) if block.resumed else {})
         except ClickHouseError as error:
             self._unavailable = self._unavailable or isinstance(error, Unavailable)
             return _OpenLoad(error=str(error))
 
     def _insert(self, block: RowBlock) -> None:
         try:
-            if block.resumed and complete_block(self.client, self.log, block):
+            if block.resumed and complete_block(self.client, block):
                 return
             self.client.insert(block.table, block.rows, token=block.token)
         except Unavailable:

@@ -12,16 +12,12 @@ from pathlib import Path
 import pytest
 
 from beam_pipeline.schema import SchemaOptions, run_migrations
-from tests.support.dataset import event
 from transforms.adopt_loads import adopt_loads
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 from transforms.config import IngestConfig
-from transforms.events import REJECTED_TABLE, TABLES, LineSource
 from transforms.load_log import LoadCounts, LoadLog, SliceOutcome
 from transforms.loads import Load, Slice, make_load
-from transforms.parse_events import ChunkParser
 from transforms.record_loads import record_loads
-from transforms.row_block import cut_blocks
 from transforms.storage import LocalStorage, PendingFile
 
 COUNTS = LoadCounts(lines=7, inserted=5, rejected=2, expired=1, blocks=2, duration_ms=9, events={"trace": 4, "log": 1})
@@ -143,24 +139,6 @@ def test_what_was_given_back_is_free_and_no_longer_the_load_s(client: ClickHouse
     assert log_of(client, storage).read(load.load_id).released == {1}
     (other,) = record(client, storage, "run-2")
     assert [part.path for part in other.slices] == [files[1].path]
-
-
-def test_receipts_tell_what_the_server_has(client: ClickHouse, storage: LocalStorage) -> None:
-    lines = [event(kind, f"{kind}-{n}", at=f"2100-0{n + 1}-01") for kind in TABLES for n in range(2)]
-    parser = ChunkParser()
-    parser.add("\n".join([*lines, "bad", "worse"]).encode(), LineSource("f", "trace", "p", 0, 0, 1))
-    blocks = list(cut_blocks("load", 7, parser.finish(), ingested_at_ms=1, block_rows=10))
-    log = log_of(client, storage)
-    assert log.receipts("load") == {}
-    for block in blocks:
-        client.insert(block.table, block.rows, token=block.token)
-    expected = {(block.table, block.label): block.num_rows for block in blocks}
-    assert log.receipts("load") == expected
-    assert (REJECTED_TABLE, "7.rejected.0") in expected and len(expected) == 11
-    assert log.receipts("loa") == log.receipts("load2") == {}
-    for table in TABLES.values():
-        client.command(f"OPTIMIZE TABLE {table.rollup} FINAL")
-    assert log.receipts("load") == expected
 
 
 def test_each_file_gets_one_owner_however_many_record_at_once(client: ClickHouse, storage: LocalStorage) -> None:

@@ -1,0 +1,193 @@
+"""IngestionWorker: the Python API, on both transports."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from beam_pipeline import IngestionWorker, SchemaOptions, SchemaOutOfDate, run_migrations
+from beam_pipeline.generate import GenerateOptions, generate
+from tests.support.dataset import Dataset, event, make_dataset, wrongs
+from transforms.clickhouse import ClickHouse, ClickHouseConfig
+from transforms.config import IngestConfig
+from transforms.events import TABLES
+from transforms.match_files import Page
+from transforms.storage import StorageError
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def config(root: Path, clickhouse_config: ClickHouseConfig) -> IngestConfig:
+    return IngestConfig(input=str(root), clickhouse=clickhouse_config)
+
+
+@pytest.fixture
+def worker(config: IngestConfig) -> Iterator[IngestionWorker]:
+    worker = IngestionWorker(config)
+    worker.init()
+    yield worker
+    worker.close()
+
+
+def write(root: Path, count: int, *, kind: str = "trace", name: str = "20261120T120000Z_00.jsonl") -> Path:
+    path = root / kind / "p" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(event(kind, f"{name}-{n}") + "\n" for n in range(count)) + "broken\n")
+    return path
+
+
+def test_everything_arrives_once(worker: IngestionWorker, root: Path) -> None:
+    dataset: Dataset = make_dataset(root)
+    result = worker.process_once()
+    assert (result.errors, result.files_processed) == ([], len(dataset.files))
+    assert result.events_by_type == {kind: len(ids) for kind, ids in dataset.events.items()}
+    assert (result.events_ingested, result.rejected) == (sum(result.events_by_type.values()), len(dataset.rejected))
+    assert wrongs(worker.client, dataset) == []
+
+
+def test_ten_thousand_events_and_more(worker: IngestionWorker, root: Path) -> None:
+    written = generate(GenerateOptions(output=str(root), events=12_000, bad_ratio=0.01, seed=3))
+    result = worker.process_once()
+    assert result.events_by_type == written.events
+    assert (result.rejected, result.files_processed, result.bytes_read) == (
+        *(written.bad_lines, written.files),
+        written.bytes,
+    )
+    for kind, table in TABLES.items():
+        (row,) = worker.client.query(f"SELECT uniqExact({table.id_column}) AS n FROM {table.table}")
+        assert row["n"] == written.events[kind]
+
+
+def test_the_status_counts_over_all_runs(worker: IngestionWorker, root: Path) -> None:
+    assert worker.get_status().started_at is None
+    before = datetime.now(timezone.utc)
+    write(root, 3)
+    worker.process_once()
+    write(root, 2, kind="log")
+    worker.process_once()
+    status = worker.get_status()
+    assert (status.total_files_processed, status.total_events_ingested) == (2, 5)
+    assert status.total_events_by_type == {"trace": 3, "log": 2}
+    assert (status.is_running, status.is_processing, status.current_errors) == (False, False, [])
+    assert status.started_at and status.last_processed_at
+    assert before <= status.started_at <= status.last_processed_at <= datetime.now(timezone.utc)
+
+
+def test_errors_are_those_of_the_last_run(worker: IngestionWorker, root: Path) -> None:
+    directory = root / "trace" / "p" / "20261120T120000Z_dir.jsonl"
+    directory.mkdir(parents=True)
+    worker.process_once()
+    assert [error.name for error in worker.get_status().current_errors] == [str(directory)]
+    directory.rmdir()
+    worker.process_once()
+    assert worker.get_status().current_errors == []
+
+
+def test_a_second_thread_is_turned_away(worker: IngestionWorker, root: Path, config: IngestConfig) -> None:
+    write(root, 1)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def wait(page: Page) -> None:
+        inside.set()
+        assert go_on.wait(30)
+
+    slow = IngestionWorker(config, on_page=wait)
+    thread = threading.Thread(target=slow.process_once)
+    thread.start()
+    assert inside.wait(30)
+    assert slow.get_status().is_processing
+    with pytest.raises(RuntimeError, match="already running"):
+        slow.process_once()
+    go_on.set()
+    thread.join(60)
+    slow.close()
+    assert slow.get_status().total_events_ingested == 1
+
+
+def test_pages_are_taken_up_one_after_another_oldest_first(config: IngestConfig, root: Path) -> None:
+    for number in (3, 1, 4, 0, 2):
+        write(root, 1, name=f"2026112{number}T000000Z_00.jsonl")
+    pages: list[Page] = []
+    worker = IngestionWorker(config, max_files=2, on_page=pages.append)
+    worker.init()
+    result = worker.process_once()
+    worker.close()
+    assert (result.files_processed, result.errors) == (5, [])
+    assert [(page.files, Path(page.last[1]).name[:8]) for page in pages] == [
+        (2, "20261121"),
+        (2, "20261123"),
+        (1, "20261124"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"since_ms": 1_795_132_800_000}, {"20261120", "20261121"}),
+        ({"until_ms": 1_795_132_800_000}, {"20261119"}),
+        ({"project_id": "other"}, set()),
+        ({"event_types": ("log",)}, set()),
+        ({"min_file_age_s": 3600.0}, set()),
+    ],
+)
+def test_only_the_files_that_are_asked_for(
+    config: IngestConfig, root: Path, options: dict[str, object], names: set[str]
+) -> None:
+    for day in (19, 20, 21):
+        write(root, 1, name=f"202611{day}T000000Z_00.jsonl")
+    worker = IngestionWorker(replace(config, **options))  # type: ignore[arg-type]
+    worker.init()
+    worker.process_once()
+    worker.close()
+    assert {path.name[:8] for path in root.glob("*/*/processed/*")} == names
+
+
+def test_files_are_deleted_when_that_is_asked_for(config: IngestConfig, root: Path) -> None:
+    path = write(root, 2)
+    worker = IngestionWorker(replace(config, delete_after_process=True))
+    worker.init()
+    assert worker.process_once().files_processed == 1
+    worker.close()
+    assert not path.exists() and not (path.parent / "processed").exists()
+
+
+def test_nothing_is_loaded_into_tables_that_are_not_fit_for_it(config: IngestConfig, root: Path) -> None:
+    path = write(root, 1)
+    with config.connect() as client:
+        run_migrations(client, SchemaOptions(dedup_window=1000))
+        setting = "non_replicated_deduplication_window"
+        client.command(f"ALTER TABLE {TABLES['trace'].rollup} MODIFY SETTING {setting} = 0")
+        worker = IngestionWorker(config)
+        with pytest.raises(SchemaOutOfDate, match=f"{TABLES['trace'].rollup}.*{setting}(?s:.*)migrate"):
+            worker.process_once()
+        worker.close()
+        assert client.query(f"SELECT count() AS n FROM {TABLES['trace'].table}") == [{"n": 0}]
+    assert path.exists()
+
+
+def test_a_directory_that_is_not_there(config: IngestConfig) -> None:
+    worker = IngestionWorker(replace(config, input="/nowhere/at/all"))
+    with pytest.raises(StorageError, match="--input: /nowhere/at/all does not exist"):
+        worker.init()
+
+
+def test_expired_events_are_loaded_counted_and_not_loaded_again(
+    worker: IngestionWorker, root: Path, clickhouse: ClickHouse
+) -> None:
+    path = root / "log" / "p" / "20261120T120000Z_00.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text(event("log", "old", at="2020-01-01T00:00:00Z") + "\n" + event("log", "young") + "\n")
+    result = worker.process_once()
+    assert (result.events_ingested, result.expired, result.errors) == (2, 1, [])
+    clickhouse.command(f"OPTIMIZE TABLE {TABLES['log'].table} FINAL")
+    assert worker.process_once().events_ingested == 0
