@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from transforms.clickhouse import ClickHouse
 from transforms.events import REJECTED_TABLE, TABLES
+from transforms.rollups import TABLE_ONLY
 
 
 def read_receipts(client: ClickHouse, load_id: str) -> dict[tuple[str, str], int]:
@@ -19,8 +20,8 @@ def read_receipts(client: ClickHouse, load_id: str) -> dict[tuple[str, str], int
         for table in TABLES.values()
     ]
     parts.append(
-        f"SELECT '{REJECTED_TABLE}' AS name, toString(block) AS label, count() AS n "
-        f"FROM {REJECTED_TABLE} WHERE load_id = {{load_id:String}} GROUP BY block"
+        f"SELECT '{REJECTED_TABLE}' AS name, trim(LEADING '{TABLE_ONLY}' FROM block) AS label, count() AS n "
+        f"FROM {REJECTED_TABLE} WHERE load_id = {{load_id:String}} GROUP BY label"
     )
     rows = client.query(" UNION ALL ".join(parts), {"first": f"{load_id}/", "last": f"{load_id}0", "load_id": load_id})
     return {(row["name"], row["label"]): row["n"] for row in rows}

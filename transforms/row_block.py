@@ -31,6 +31,11 @@ class RowBlock:
         return f"{self.load_id}:{self.table}:{self.label}:{self.digest}"
 
     @property
+    def month(self) -> str:
+        """YYYYMM of its rows; `rejected` for rejected lines."""
+        return self.label.split(".")[1]
+
+    @property
     def num_rows(self) -> int:
         return int(self.rows.num_rows)
 

@@ -12,10 +12,10 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.clickhouse import ClickHouseError, Unavailable
 from transforms.config import IngestConfig
+from transforms.insert_block import insert_block
 from transforms.metrics import BLOCKS_INSERTED, BLOCKS_PRESENT
 from transforms.parse_jsonl import ParsedLoad
 from transforms.receipts import read_receipts
-from transforms.resume import complete_block
 from transforms.row_block import RowBlock
 from transforms.run import RunFn
 
@@ -27,7 +27,7 @@ class _OpenLoad:
     present: dict[tuple[str, str], int] = field(default_factory=dict)
     """What the server had of it before, by (table, label)."""
     seen: set[tuple[str, str]] = field(default_factory=set)
-    inserts: list[Future[None]] = field(default_factory=list)
+    inserts: list[Future[bool]] = field(default_factory=list)
     error: str = ""
 
     def collect(self) -> None:
@@ -36,7 +36,7 @@ class _OpenLoad:
             self.inserts.remove(insert)
             failure = insert.exception()
             if failure is None:
-                BLOCKS_INSERTED.add()
+                (BLOCKS_INSERTED if insert.result() else BLOCKS_PRESENT).add()
             elif not self.error:
                 self.error = str(failure)
 
@@ -83,15 +83,12 @@ class _WriteBlocksFn(RunFn):
             load = self._open[block.load_id] = self._begin(block)
         key = (block.table, block.label)
         load.seen.add(key)
-        if key in load.present:
-            BLOCKS_PRESENT.add()
-            return
         while self._under_way() >= self.config.inserts_in_flight:
             wait([insert for other in self._open.values() for insert in other.inserts], return_when=FIRST_COMPLETED)
             for other in self._open.values():
                 other.collect()
         if not load.error:
-            load.inserts.append(self._pool.submit(self._insert, block))
+            load.inserts.append(self._pool.submit(self._insert, block, key in load.present))
 
     def _under_way(self) -> int:
         return sum(len(load.inserts) for load in self._open.values())
@@ -109,11 +106,9 @@ class _WriteBlocksFn(RunFn):
             self._unavailable = self._unavailable or isinstance(error, Unavailable)
             return _OpenLoad(error=str(error))
 
-    def _insert(self, block: RowBlock) -> None:
+    def _insert(self, block: RowBlock, acknowledged: bool) -> bool:
         try:
-            if block.resumed and complete_block(self.client, block):
-                return
-            self.client.insert(block.table, block.rows, token=block.token)
+            return insert_block(self.client, block, acknowledged=acknowledged)
         except Unavailable:
             self._unavailable = True
             raise

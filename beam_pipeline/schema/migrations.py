@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from beam_pipeline.schema.options import MIN_DEDUP_WINDOW, SchemaOptions
+from beam_pipeline.schema.inspection import (
+    Existing,
+    read_existing,
+    table_differences,
+    view_differences,
+    window_problems,
+)
+from beam_pipeline.schema.options import SchemaOptions
 from beam_pipeline.schema.rollups import ROLLUPS
 from beam_pipeline.schema.tables import (
     EVENT_TABLES,
@@ -21,6 +26,7 @@ from beam_pipeline.schema.tables import (
     Table,
     dedup_settings,
 )
+from beam_pipeline.schema.views import View
 from transforms.clickhouse import ClickHouse, SchemaError
 from transforms.events import TABLES
 
@@ -32,12 +38,12 @@ ALL_TABLES: tuple[Table, ...] = (
     FILES,
     MIGRATIONS,
 )
+ALL_VIEWS: tuple[View, ...] = (
+    *(rollup.stats_view for rollup in ROLLUPS.values()),
+    *(rollup.materialized_view for rollup in ROLLUPS.values()),
+)
 TABLE_NAMES: Mapping[str, str] = {event_type: table.table for event_type, table in TABLES.items()}
 VIEW_NAMES: Mapping[str, str] = {event_type: table.stats_view for event_type, table in TABLES.items()}
-_VIEWS = (*VIEW_NAMES.values(), *(rollup.materialized_view for rollup in ROLLUPS.values()))
-
-_TTL_DAYS = re.compile(r"\bTTL (?!receipt_at)\w+ \+ toIntervalDay\((\d+)\)")
-_SETTING = re.compile(r"(\w+) = (\d+)")
 
 
 @dataclass(frozen=True)
@@ -53,15 +59,9 @@ class Migration:
         for table in (REJECTED, LOADS, FILES, *(rollup.target for rollup in ROLLUPS.values()), *EVENT_TABLES):
             yield table.create(options, days.get(table.event_type, 0))
         for rollup in ROLLUPS.values():
-            yield rollup.create_materialized_view(options)
+            yield rollup.materialized_view.create(options)
         for rollup in ROLLUPS.values():
-            yield rollup.create_view(options)
-
-    @property
-    def checksum(self) -> str:
-        """Of what it does by default, to tell when a released migration was edited."""
-        text = "\n".join(self.statements(SchemaOptions()))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+            yield rollup.stats_view.create(options)
 
 
 MIGRATIONS_IN_ORDER = (Migration(1, "event tables, rollups with receipts, rejected events, load log"),)
@@ -111,7 +111,7 @@ def run_migrations(client: ClickHouse, options: SchemaOptions | None = None) -> 
     problems = options.problems()
     if problems:
         raise SchemaError("; ".join(problems))
-    foreign = [problem for table in ALL_TABLES for problem in _differences(client, table)]
+    foreign = _differences(read_existing(client))
     if foreign:
         raise SchemaError(
             "the database has tables of the same names that are not ours:\n  "
@@ -121,7 +121,7 @@ def run_migrations(client: ClickHouse, options: SchemaOptions | None = None) -> 
     client.command(MIGRATIONS.create(options))
     report = MigrationReport()
     done = _done(client)
-    missing = _missing(client, _existing(client))
+    missing = _missing(read_existing(client))
     for migration in MIGRATIONS_IN_ORDER:
         # A finished migration is done again when something of it was dropped since.
         if migration.version in done and not any(missing):
@@ -137,11 +137,12 @@ def run_migrations(client: ClickHouse, options: SchemaOptions | None = None) -> 
 
 def check_schema_status(client: ClickHouse) -> SchemaStatus:
     """Compares the database with what is declared. Reads only."""
-    existing = _existing(client)
-    missing_tables, missing_views = _missing(client, existing)
+    existing = read_existing(client)
+    missing_tables, missing_views = _missing(existing)
     done = _done(client) if MIGRATIONS_TABLE in existing else set()
-    problems = [problem for table in ALL_TABLES for problem in _differences(client, table)]
-    problems += _window_problems(existing)
+    problems = _differences(existing)
+    problems += [problem for table in ALL_TABLES for problem in window_problems(table, existing)]
+    problems += [f"{view.name}: is of another version of this program" for view in _outdated(existing)]
     return SchemaStatus(
         is_initialized=not missing_tables and not missing_views,
         version=max(done, default=0),
@@ -152,7 +153,7 @@ def check_schema_status(client: ClickHouse) -> SchemaStatus:
         ttl_days={
             event_type: days
             for event_type, table in TABLES.items()
-            if (days := _ttl_days(existing.get(table.table, "")))
+            if table.table in existing and (days := existing[table.table].ttl_days)
         },
     )
 
@@ -161,25 +162,28 @@ def drop_all_tables(client: ClickHouse, *, confirm: str) -> list[str]:
     """Drops every table and view of ours, with all data. `confirm` must be the database's name. Returns their names."""
     if confirm != client.config.database:
         raise SchemaError(f"confirm: {confirm!r} is not the name of the database, {client.config.database!r}")
-    existing = _existing(client)
-    ours = [name for name in (*_VIEWS, *(table.name for table in ALL_TABLES)) if name in existing]
+    existing = read_existing(client)
+    ours = [
+        name for name in (*(view.name for view in ALL_VIEWS), *(table.name for table in ALL_TABLES)) if name in existing
+    ]
     for name in ours:
         client.command(f"DROP TABLE IF EXISTS {name} SYNC")
     return ours
 
 
-def _existing(client: ClickHouse) -> dict[str, str]:
-    """The full engine declaration of every table and view of ours that there is."""
-    rows = client.query(
-        "SELECT name, engine_full FROM system.tables "
-        "WHERE database = currentDatabase() AND startsWith(name, 'mastra_admin_')"
-    )
-    return {row["name"]: row["engine_full"] for row in rows}
-
-
-def _missing(client: ClickHouse, existing: Mapping[str, str]) -> tuple[list[str], list[str]]:
+def _missing(existing: Mapping[str, Existing]) -> tuple[list[str], list[str]]:
     tables = [table.name for table in ALL_TABLES if table.name not in existing]
-    return tables, [view for view in _VIEWS if view not in existing]
+    return tables, [view.name for view in ALL_VIEWS if view.name not in existing]
+
+
+def _differences(existing: Mapping[str, Existing]) -> list[str]:
+    """What stands under our names and is not what it should be."""
+    problems = [problem for table in ALL_TABLES for problem in table_differences(table, existing)]
+    return problems + [problem for view in ALL_VIEWS for problem in view_differences(view, existing)]
+
+
+def _outdated(existing: Mapping[str, Existing]) -> list[View]:
+    return [view for view in ALL_VIEWS if view.name in existing and existing[view.name].comment != view.comment]
 
 
 def _done(client: ClickHouse) -> set[int]:
@@ -188,92 +192,30 @@ def _done(client: ClickHouse) -> set[int]:
 
 
 def _record(client: ClickHouse, migration: Migration, state: str) -> None:
-    schema = pa.schema(
-        [("version", pa.uint32()), ("name", pa.string()), ("checksum", pa.string()), ("state", pa.string())]
-    )
-    row = {
-        "version": migration.version,
-        "name": migration.name,
-        "checksum": migration.checksum,
-        "state": state,
-    }
+    schema = pa.schema([("version", pa.uint32()), ("name", pa.string()), ("state", pa.string())])
+    row = {"version": migration.version, "name": migration.name, "state": state}
     client.insert(MIGRATIONS_TABLE, pa.RecordBatch.from_pylist([row], schema))
 
 
-def _differences(client: ClickHouse, table: Table) -> list[str]:
-    """How a table that is there differs from the declared one, in columns, engine, keys; nothing for one that is not."""
-    found = client.query(
-        "SELECT engine, sorting_key, partition_key FROM system.tables "
-        "WHERE database = currentDatabase() AND name = {name:String}",
-        {"name": table.name},
-    )
-    if not found:
-        return []
-    (actual,) = found
-    problems = []
-    wanted = {"engine": table.engine.partition("(")[0], "sorting_key": ", ".join(table.order_by)}
-    wanted["partition_key"] = table.partition_by
-    engine = actual["engine"].removeprefix("Replicated").removeprefix("Shared")
-    for name, value, expected in (
-        ("engine", engine, wanted["engine"]),
-        ("sorting key", actual["sorting_key"].strip("()"), wanted["sorting_key"]),
-        ("partition key", actual["partition_key"], wanted["partition_key"]),
-    ):
-        if value != expected:
-            problems.append(f"{table.name}: its {name} is {value or 'none'}, not {expected or 'none'}")
-    columns = {
-        row["name"]: row["type"]
-        for row in client.query(
-            "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {name:String}",
-            {"name": table.name},
-        )
-    }
-    for column in table.columns:
-        there = columns.get(column.name)
-        if there is None:
-            problems.append(f"{table.name}: column {column.name} is missing")
-        elif there != column.type:
-            problems.append(f"{table.name}: column {column.name} is {there}, not {column.type}")
-    return problems
-
-
-def _window_problems(existing: Mapping[str, str]) -> list[str]:
-    """Tables on which a repeated insert would not be recognised."""
-    problems = []
-    for table in ALL_TABLES:
-        if table.deduplicated and table.name in existing:
-            declaration = existing[table.name]
-            replicated = declaration.startswith(("Replicated", "Shared"))
-            name = "replicated_deduplication_window" if replicated else "non_replicated_deduplication_window"
-            window = int(dict(_SETTING.findall(declaration)).get(name, 0))
-            if window < MIN_DEDUP_WINDOW:
-                problems.append(
-                    f"{table.name}: {name} is {window}, so that repeated inserts would be counted twice; "
-                    f"it must be at least {MIN_DEDUP_WINDOW}"
-                )
-    return problems
-
-
-def _ttl_days(declaration: str) -> int:
-    match = _TTL_DAYS.search(declaration)
-    return int(match[1]) if match else 0
-
-
 def _apply_options(client: ClickHouse, options: SchemaOptions) -> list[str]:
-    """Changes the TTLs that are asked for, and windows that are too small, where they differ from what there is."""
-    existing = _existing(client)
+    """Changes the TTLs that are asked for, windows that are too small, and views of other versions."""
+    existing = read_existing(client)
     cluster = f" ON CLUSTER `{options.cluster}`" if options.cluster else ""
     changed = []
     for table in ALL_TABLES:
+        actual = existing[table.name]
+        changes = []
         asked = options.ttl_of(table.event_type) if table.event_type else None
-        if asked is not None and asked != _ttl_days(existing[table.name]):
-            change = f"MODIFY TTL {table.ttl(asked)}" if table.ttl(asked) else "REMOVE TTL"
-            client.command(f"ALTER TABLE {table.name}{cluster} {change}")
-            changed.append(f"{table.name}: {change}")
-        settings = dict(_SETTING.findall(existing[table.name]))
+        if asked is not None and actual.ttl != table.ttl(asked).replace(" DELETE ", " "):
+            changes.append(f"MODIFY TTL {table.ttl(asked)}" if table.ttl(asked) else "REMOVE TTL")
         windows = dedup_settings(options) if table.deduplicated else {}
-        if any(int(settings.get(name, 0)) < value for name, value in windows.items()):
-            change = "MODIFY SETTING " + ", ".join(f"{name} = {value}" for name, value in windows.items())
+        if any(actual.settings.get(name, 0) < value for name, value in windows.items()):
+            changes.append("MODIFY SETTING " + ", ".join(f"{name} = {value}" for name, value in windows.items()))
+        for change in changes:
             client.command(f"ALTER TABLE {table.name}{cluster} {change}")
             changed.append(f"{table.name}: {change}")
+    for view in _outdated(existing):
+        for statement in view.replace(options):
+            client.command(statement)
+        changed.append(f"{view.name}: replaced by this version's")
     return changed

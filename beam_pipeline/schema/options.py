@@ -15,7 +15,7 @@ DEFAULT_DEDUP_WINDOW = 100_000
 """Inserts per table that are recognised when repeated. Measured to cost nothing, at ten times as many neither."""
 REPLICATED_WINDOW_SECONDS = 30 * 86_400
 
-_CLUSTER = re.compile(r"^[A-Za-z0-9_.{}-]+$")
+_CLUSTER = re.compile(r"[A-Za-z0-9_.{}-]+")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class SchemaOptions:
                 found.append(f"--{name}: {days} must be from 0 (keep for ever) to 36500")
         if self.dedup_window < MIN_DEDUP_WINDOW:
             found.append(f"--dedup_window: {self.dedup_window} must be at least {MIN_DEDUP_WINDOW}")
-        if self.cluster is not None and not _CLUSTER.match(self.cluster):
+        if self.cluster is not None and not _CLUSTER.fullmatch(self.cluster):
             found.append(f"--cluster: {self.cluster!r} is not a cluster's name")
         return found
 

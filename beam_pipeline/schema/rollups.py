@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from beam_pipeline.schema.options import SchemaOptions
 from beam_pipeline.schema.tables import Column, Table
+from beam_pipeline.schema.views import View
 from transforms.events import TABLES
-from transforms.rollups import QUANTILE_LEVELS, QUANTILES, ROLLUP_SOURCES
+from transforms.rollups import QUANTILE_LEVELS, QUANTILES, ROLLUP_SOURCES, TO_ROLL_UP
 
 HOUR = "DateTime64(0, 'UTC')"
 RECEIPT_DAYS = 400
@@ -82,17 +82,14 @@ class Rollup:
         )
 
     @property
-    def materialized_view(self) -> str:
-        return f"{self.target.name}_mv"
+    def materialized_view(self) -> View:
+        """What fills the target, insert by insert."""
+        source = ROLLUP_SOURCES[self.event_type]
+        return View(f"{self.target.name}_mv", source.select(TO_ROLL_UP), target=self.target.name)
 
-    def create_materialized_view(self, options: SchemaOptions) -> str:
-        cluster = f" ON CLUSTER `{options.cluster}`" if options.cluster else ""
-        select = ROLLUP_SOURCES[self.event_type].select()
-        return f"CREATE MATERIALIZED VIEW IF NOT EXISTS {self.materialized_view}{cluster} TO {self.target.name} AS {select}"
-
-    def create_view(self, options: SchemaOptions) -> str:
+    @property
+    def stats_view(self) -> View:
         """The view under the plan's name: finished numbers, right whatever has been merged yet."""
-        cluster = f" ON CLUSTER `{options.cluster}`" if options.cluster else ""
         keys = "".join(f", {key}" for key in self.keys)
         columns = f"project_id, deployment_id, hour{keys}, sum(r.count) AS count"
         if self.value:
@@ -112,7 +109,7 @@ class Rollup:
             f"GROUP BY project_id, deployment_id, hour{keys}"
         )
         outer = f"SELECT * EXCEPT (merged) FROM ({inner})" if self.value else inner
-        return f"CREATE OR REPLACE VIEW {TABLES[self.event_type].stats_view}{cluster} AS {outer}"
+        return View(TABLES[self.event_type].stats_view, outer)
 
 
 _DURATIONS = ("total_duration_ms", "avg_duration_ms", "min_duration_ms", "max_duration_ms")

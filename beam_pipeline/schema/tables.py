@@ -320,7 +320,6 @@ MIGRATIONS = Table(
     columns=(
         Column("version", "UInt32"),
         Column("name", _TEXT),
-        Column("checksum", _TEXT),
         Column("state", "Enum8('started' = 1, 'done' = 2)"),
         Column("applied_at", _MS, "DEFAULT now64(3)"),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -22,17 +23,30 @@ pytestmark = pytest.mark.faults
 STRANGER = "somebody-else"
 
 
+def stranger(trace_id: str) -> pa.RecordBatch:
+    time = pa.array([4_102_444_800_000], pa.timestamp("ms", "UTC"))
+    return pa.RecordBatch.from_arrays(
+        [pa.array([trace_id]), pa.array([STRANGER]), pa.array(["n"]), time, time],
+        names=["trace_id", "project_id", "name", "start_time", "recorded_at"],
+    )
+
+
 def fill_window(client: ClickHouse, table: str, window: int) -> None:
     """As many inserts by somebody else as the table remembers, so that it forgets ours; their rows are deleted again."""
     columns = TABLES["trace"]
     assert table == columns.table
-    time = pa.array([1_700_000_000_000], pa.timestamp("ms", "UTC"))
-    for number in range(window + 10):
-        rows = pa.RecordBatch.from_arrays(
-            [pa.array([f"{STRANGER}-{number}"]), pa.array([STRANGER]), pa.array(["n"]), time, time],
-            names=["trace_id", "project_id", "name", "start_time", "recorded_at"],
-        )
-        client.insert(table, rows, token=f"{STRANGER}-{number}")
+    client.insert(table, stranger("first"), token=STRANGER)
+    # Each row is a block, and is remembered as one.
+    one_row = {"max_block_size": 1, "min_insert_block_size_rows": 1, "max_insert_block_size": 1, "max_threads": 1}
+    client.command(
+        f"INSERT INTO {table} (trace_id, project_id, name, start_time, recorded_at) "
+        f"SELECT toString(number), '{STRANGER}', 'n', addMonths(toDateTime64('2100-01-01', 3), number % 50), "
+        f"toDateTime64(0, 3) FROM numbers({window + 10}) ORDER BY ALL",
+        settings={**one_row, "deduplicate_insert_select": "force_enable"},
+    )
+    client.insert(table, stranger("second"), token=STRANGER)
+    there = client.query(f"SELECT trace_id FROM {table} WHERE trace_id IN ('first', 'second') ORDER BY ALL")
+    assert [row["trace_id"] for row in there] == ["first", "second"], "the window still remembers"
     for name in (table, columns.rollup):
         client.command(f"ALTER TABLE {name} DELETE WHERE project_id = '{STRANGER}' SETTINGS mutations_sync = 1")
 
@@ -139,3 +153,30 @@ def test_a_file_of_an_unfinished_load_is_no_longer_what_it_was(
         code, output = start(url, dataset).finish()
         assert code == 1 and "Traceback" not in output and str(path) in output, output
     assert_a_plain_run_completes(url, dataset)
+
+
+@pytest.mark.parametrize("rolled_up", [False, True])
+def test_a_server_that_died_after_it_had_noted_a_token_and_before_it_had_the_part(
+    server: ClickHouseEndpoint, dataset: Dataset, rolled_up: bool
+) -> None:
+    """ClickHouse takes the repeated insert for a duplicate, says that all is well, and drops the rows."""
+    table = TABLES["trace"]
+    with ClickHouseConfig(server.url).connect() as client:
+        run_migrations(client, SchemaOptions(dedup_window=1000))
+        for name in (table.table, table.rollup):
+            client.command(f"SYSTEM STOP MERGES {name}")
+        assert start(server.url, dataset, "--event_types=trace", kill="between_blocks").finish()[0] == -signal.SIGKILL
+        lost = [part_directory(client, table.table)]
+        if not rolled_up:
+            lost.append(part_directory(client, table.rollup))
+    server.stop()
+    for directory in lost:
+        shutil.rmtree(directory)
+    server.restart()
+    assert_a_plain_run_completes(server.url, dataset)
+
+
+def part_directory(client: ClickHouse, table: str) -> str:
+    """Where the oldest part of a table is; gone, it is as if it had never been committed, but for the token."""
+    query = "SELECT path FROM system.parts WHERE active AND table = {table:String} ORDER BY modification_time LIMIT 1"
+    return str(client.query(query, {"table": table})[0]["path"])

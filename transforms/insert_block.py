@@ -1,0 +1,93 @@
+"""Inserts a block so that it is in its table and in its rollup, once, whatever became of an earlier attempt.
+
+A deduplication token alone does not give that. ClickHouse writes the token down before it commits the part: a server that
+dies between the two takes a repeated insert for a duplicate and drops it, with success. One that dies between the table and
+the rollup has the rows without their receipt, and past the deduplication window a repeated insert would count again. So
+after an insert it is looked whether the rows are there, and what an earlier attempt left is completed piece by piece.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+
+import pyarrow as pa
+
+from transforms.clickhouse import ClickHouse, ClickHouseError
+from transforms.events import REJECTED_TABLE, TABLES
+from transforms.receipts import read_receipts
+from transforms.rollups import ROLLUP_SOURCES, TABLE_ONLY
+from transforms.row_block import RowBlock
+
+SETTLE_S = 5.0
+"""Seconds that an insert of a process that is gone may still take, once its rows are in the table, to be rolled up."""
+
+_ATTEMPTS = 3
+_BY_TABLE = {table.table: event_type for event_type, table in TABLES.items()}
+_OF_BLOCK = f"load_id = {{load_id:String}} AND block IN ({{label:String}}, concat('{TABLE_ONLY}', {{label:String}}))"
+
+
+def insert_block(client: ClickHouse, block: RowBlock, *, acknowledged: bool = False) -> bool:
+    """Waits until the block is in its table and in its rollup; False when it was there. May be repeated at any time.
+
+    `acknowledged` says that there is a receipt for it, that is, its rollup is complete. Raises ClickHouseError.
+    """
+    present = block.resumed and _is_in_table(client, block)
+    if present and acknowledged:
+        return False
+    if not present and not acknowledged:
+        client.insert(block.table, block.rows, token=block.token)
+        if _is_in_table(client, block):
+            return True  # whether the receipt is there, too, is looked at before the load is committed
+    if not present:
+        _put_into_table(client, block)
+    if not acknowledged and block.table != REJECTED_TABLE:
+        _complete_rollup(client, block)
+    return True
+
+
+def _put_into_table(client: ClickHouse, block: RowBlock) -> None:
+    """Inserts rows whose token is taken, or whose rollup is complete, under a block that the materialized view leaves out."""
+    place = block.rows.schema.get_field_index("block")
+    rows = block.rows.set_column(place, "block", pa.repeat(TABLE_ONLY + block.label, block.num_rows))
+    for _ in range(_ATTEMPTS):
+        client.insert(block.table, rows, token=uuid.uuid4().hex)
+        if _is_in_table(client, block):
+            return
+    raise ClickHouseError(f"block {block.label} of {block.table} was acknowledged {_ATTEMPTS} times, but is not there")
+
+
+def _is_in_table(client: ClickHouse, block: RowBlock) -> bool:
+    # All or nothing, since a block is one part; fewer rows than were inserted when later deliveries have replaced some.
+    where = f"PREWHERE {_OF_BLOCK}"
+    if block.table in _BY_TABLE:
+        where += f" WHERE toYYYYMM({TABLES[_BY_TABLE[block.table]].time_column}) = {block.month}"
+    return bool(client.query(f"SELECT 1 FROM {block.table} {where} LIMIT 1", _named(block)))
+
+
+def _complete_rollup(client: ClickHouse, block: RowBlock) -> None:
+    """Rolls up a block whose rows are in the table, once no insert can still be about to."""
+    event_type = _BY_TABLE[block.table]
+    deadline = time.monotonic() + SETTLE_S
+    while not _has_receipt(client, block):
+        if time.monotonic() < deadline:
+            time.sleep(SETTLE_S / 10)
+            continue
+        (there,) = client.query(f"SELECT count() AS rows FROM {block.table} WHERE {_OF_BLOCK}", _named(block))
+        if there["rows"] == block.num_rows:
+            select = ROLLUP_SOURCES[event_type].select(_OF_BLOCK)
+            settings = {"insert_deduplication_token": uuid.uuid4().hex, "async_insert": 0}
+            client.command(f"INSERT INTO {TABLES[event_type].rollup} {select}", _named(block), settings=settings)
+        else:
+            # Some were replaced by later deliveries of the same events. The rows come again, with the version that they
+            # had, so that the table keeps one of each, and the rollup gets the block.
+            client.insert(block.table, block.rows, token=uuid.uuid4().hex)
+        return
+
+
+def _has_receipt(client: ClickHouse, block: RowBlock) -> bool:
+    return (block.table, block.label) in read_receipts(client, block.load_id)
+
+
+def _named(block: RowBlock) -> dict[str, str]:
+    return {"load_id": block.load_id, "label": block.label}
