@@ -139,8 +139,9 @@ class WriteToClickHouse(beam.PTransform):  # type: ignore[misc]
     """Inserts blocks that the server does not have yet.
 
     Input: the `RowBlock`s of a load, then its `ParsedLoad`. An element of the output is the `ParsedLoad`, once every
-    insert of the load is acknowledged or one has failed for good (then with the error). A retry asks the server what it
-    has of the load, by receipts, and inserts only what is missing, under the same deduplication token.
+    insert of the load is acknowledged and its rows are seen in the table, or one has failed for good (then with the
+    error). A retry repeats inserts under the same deduplication tokens; for a load that may be older than those are
+    remembered, the server is asked what it has of it, by receipts, and only what is missing is inserted.
     """
 
     config: IngestConfig

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -42,15 +42,19 @@ def test_every_event_once_on_flink(
     dataset = make_dataset(tmp_path / "observability", files=4, lines=60)
     worker = IngestionWorker(config(dataset.root, endpoint.url), runner_options=cluster.pipeline_options())
     worker.init()
-    if kill:
-        # Slow inserts, so that the kill comes between the first and the last of them.
-        endpoint.fault("delay", "INSERT INTO `mastra_admin_(traces|spans|logs|metrics|scores)`", times=0, seconds=0.3)
-        killer = threading.Thread(target=kill_after_first_insert, args=(cluster, endpoint))
-        killer.start()
-    result = worker.process_once()
-    if kill:
-        killer.join()
+    restarts = cluster.restarts()
+    with ThreadPoolExecutor(1) as pool:
+        if kill:
+            # Slow inserts, so that the kill comes between the first and the last of them.
+            endpoint.fault(
+                "delay", "INSERT INTO `mastra_admin_(traces|spans|logs|metrics|scores)`", times=0, seconds=0.3
+            )
+            killed = pool.submit(kill_after_first_insert, cluster, endpoint)
+        result = worker.process_once()
+        if kill:
+            killed.result()
     assert result.errors == [], cluster.log("job-server")
+    assert (cluster.restarts() > restarts) == kill
     assert wrongs(worker.client, dataset) == []
     assert result.events_ingested > 0
     assert worker.process_once().events_ingested == 0

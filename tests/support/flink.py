@@ -128,9 +128,13 @@ class FlinkCluster:
             raise RuntimeError("no worker is running")
         workers[0].kill()
 
-    def log(self, name: str) -> str:
-        """The end of what `job-server` or `worker-pool` has said."""
-        return (self._directory / f"{name}.log").read_text(errors="replace")[-6000:]
+    def log(self, name: str, last: int = 6000) -> str:
+        """The end of what `job-server` or `worker-pool` has said; all of it with `last=0`."""
+        return (self._directory / f"{name}.log").read_text(errors="replace")[-last:]
+
+    def restarts(self) -> int:
+        """How often Flink has started a job again because a task of it had failed."""
+        return self.log("job-server", last=0).count("to RESTARTING")
 
     def stop(self) -> None:
         """Kills everything that was started, and what those started."""
