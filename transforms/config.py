@@ -60,7 +60,7 @@ class IngestConfig:
     max_rejected_ratio: float = 1.0
     """A load with a larger part of its lines rejected fails, and its files stay pending."""
     ttl_days: Mapping[str, int] = field(default_factory=dict)
-    """Days that each event type is kept; absent means for ever."""
+    """Days that ClickHouse keeps each event type. Absent: for ever. 0: nobody knows, by rules that are not ours."""
 
     def connect(self) -> ClickHouse:
         """A client for this run. Blocks; raises ClickHouseError."""

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from transforms.clickhouse import ClickHouse, ClickHouseError
 from transforms.events import REJECTED_TABLE, TABLES
@@ -23,27 +26,42 @@ SETTLE_S = 5.0
 """Seconds that an insert of a process that is gone may still take, once its rows are in the table, to be rolled up."""
 
 _ATTEMPTS = 3
+_CLOCKS_DIFFER = timedelta(days=1)
 _BY_TABLE = {table.table: event_type for event_type, table in TABLES.items()}
 _OF_BLOCK = f"load_id = {{load_id:String}} AND block IN ({{label:String}}, concat('{TABLE_ONLY}', {{label:String}}))"
 
 
-def insert_block(client: ClickHouse, block: RowBlock, *, acknowledged: bool = False) -> bool:
+def insert_block(
+    client: ClickHouse, block: RowBlock, *, acknowledged: bool = False, ttl_days: Mapping[str, int] | None = None
+) -> bool:
     """Waits until the block is in its table and in its rollup; False when it was there. May be repeated at any time.
 
-    `acknowledged` says that there is a receipt for it, that is, its rollup is complete. Raises ClickHouseError.
+    `acknowledged` says that there is a receipt for it, that is, its rollup is complete. `ttl_days` are the days that rows
+    are kept, by event type: expired ones are not stored, and so not missed. Raises ClickHouseError.
     """
-    present = block.resumed and _is_in_table(client, block)
-    if present and acknowledged:
+    stored = not _may_be_expired(block, ttl_days or {})
+    present = block.resumed and stored and _is_in_table(client, block)
+    if acknowledged and (present or not stored):
         return False
     if not present and not acknowledged:
         client.insert(block.table, block.rows, token=block.token)
-        if _is_in_table(client, block):
+        present = stored and _is_in_table(client, block)
+        if not block.resumed and (present or not stored):
             return True  # whether the receipt is there, too, is looked at before the load is committed
-    if not present:
+    if stored and not present:
         _put_into_table(client, block)
     if not acknowledged and block.table != REJECTED_TABLE:
         _complete_rollup(client, block)
     return True
+
+
+def _may_be_expired(block: RowBlock, ttl_days: Mapping[str, int]) -> bool:
+    """Whether all rows are so old that the server may have deleted them, or never stored them."""
+    days = ttl_days.get(_BY_TABLE.get(block.table, ""))
+    if not days:
+        return days == 0
+    newest = pc.max(block.rows.column(TABLES[_BY_TABLE[block.table]].time_column)).as_py()
+    return bool(newest < datetime.now(timezone.utc) - timedelta(days=days) + _CLOCKS_DIFFER)
 
 
 def _put_into_table(client: ClickHouse, block: RowBlock) -> None:
@@ -54,7 +72,7 @@ def _put_into_table(client: ClickHouse, block: RowBlock) -> None:
         client.insert(block.table, rows, token=uuid.uuid4().hex)
         if _is_in_table(client, block):
             return
-    raise ClickHouseError(f"block {block.label} of {block.table} was acknowledged {_ATTEMPTS} times, but is not there")
+    raise ClickHouseError(f"block {block.label} of {block.table} was acknowledged {_ATTEMPTS} times, but is not in it")
 
 
 def _is_in_table(client: ClickHouse, block: RowBlock) -> bool:

@@ -108,7 +108,7 @@ class _WriteBlocksFn(RunFn):
 
     def _insert(self, block: RowBlock, acknowledged: bool) -> bool:
         try:
-            return insert_block(self.client, block, acknowledged=acknowledged)
+            return insert_block(self.client, block, acknowledged=acknowledged, ttl_days=self.config.ttl_days)
         except Unavailable:
             self._unavailable = True
             raise

@@ -13,7 +13,10 @@ from transforms.clickhouse import ClickHouse
 
 _SETTING = re.compile(r"(\w+) = (\d+)")
 _TTL = re.compile(r" TTL (.*?)(?: SETTINGS |$)", re.DOTALL)
-_DAYS = re.compile(r"^\w+ \+ toIntervalDay\((\d+)\)")
+_RULES = re.compile(r", (?![^(]*\))")
+_KEEPING = re.compile(r" TO (DISK|VOLUME) | RECOMPRESS | GROUP BY ")
+"""In rules that do something else than to delete rows."""
+_DAYS = re.compile(r"\w+ \+ toIntervalDay\((\d+)\)")
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,12 @@ class Existing:
         return match[1] if match else ""
 
     @property
-    def ttl_days(self) -> int:
-        """Days that all rows are kept; 0 when no rule of ours says."""
-        match = _DAYS.match(self.ttl)
+    def ttl_days(self) -> int | None:
+        """Days that rows are kept; None for ever, 0 when that goes by rules which are not ours."""
+        rules = [rule for rule in _RULES.split(self.ttl) if rule and not _KEEPING.search(rule)]
+        if not rules:
+            return None
+        match = _DAYS.fullmatch(rules[0]) if len(rules) == 1 else None
         return int(match[1]) if match else 0
 
 

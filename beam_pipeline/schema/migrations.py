@@ -89,7 +89,7 @@ class SchemaStatus:
     problems: list[str]
     """What makes loading unsafe or impossible, in sentences: windows that are not set, columns or engines that differ."""
     ttl_days: Mapping[str, int]
-    """Days that rows are kept, by event type; a type whose rows are kept for ever is not in it."""
+    """Days that rows are kept, by event type. Absent: for ever. 0: by TTL rules that are not ours."""
 
     @property
     def up_to_date(self) -> bool:
@@ -153,7 +153,7 @@ def check_schema_status(client: ClickHouse) -> SchemaStatus:
         ttl_days={
             event_type: days
             for event_type, table in TABLES.items()
-            if table.table in existing and (days := existing[table.table].ttl_days)
+            if table.table in existing and (days := existing[table.table].ttl_days) is not None
         },
     )
 

@@ -416,3 +416,21 @@ def test_drop_takes_what_is_ours_and_leaves_the_rest(migrated: ClickHouse) -> No
     assert sorted(dropped) == sorted(OURS - {"mastra_admin_logs"})
     assert [(row["name"], row["total_rows"]) for row in everything(migrated)] == [(name, 1) for name in others]
     assert drop_all_tables(migrated, confirm=migrated.config.database) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "days"),
+    [
+        ("timestamp + INTERVAL 45 DAY", 45),
+        ("timestamp + INTERVAL 45 DAY DELETE, timestamp + INTERVAL 7 DAY RECOMPRESS CODEC(ZSTD(9))", 45),
+        ("timestamp + INTERVAL 7 DAY RECOMPRESS CODEC(ZSTD(9))", None),
+        ("timestamp + INTERVAL 2 MONTH", 0),
+        ("timestamp + INTERVAL 45 DAY DELETE WHERE level = 'debug'", 0),
+    ],
+)
+def test_the_status_tells_how_long_rows_are_kept_and_when_nobody_knows(
+    embedded: ClickHouse, rule: str, days: int | None
+) -> None:
+    run_migrations(embedded)
+    embedded.command(f"ALTER TABLE mastra_admin_logs MODIFY TTL {rule}")
+    assert check_schema_status(embedded).ttl_days.get("log") == days

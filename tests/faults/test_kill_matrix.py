@@ -35,7 +35,7 @@ def test_killed_at_random_times_again_and_again(url: str, dataset: Dataset) -> N
     kills = 0
     for _ in range(10):
         run = start(url, dataset)
-        time.sleep(chance.uniform(0.5, 3.0))
+        time.sleep(chance.uniform(0.3, 2.0))
         kills += run.process.exitcode is None
         run.process.kill()
         run.finish()
