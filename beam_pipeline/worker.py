@@ -20,7 +20,7 @@ from beam_pipeline.schema import SchemaOptions, check_schema_status, connect_or_
 from transforms import interrupt, metrics, report
 from transforms.clickhouse import ClickHouse, ClickHouseError, SchemaError
 from transforms.config import IngestConfig
-from transforms.load_log import FILES_TABLE, LOADS_TABLE
+from transforms.load_log_rows import FILES_TABLE, LOADS_TABLE
 from transforms.match_files import Page, next_page
 from transforms.report import Failure
 from transforms.storage import open_storage

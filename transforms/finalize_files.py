@@ -11,7 +11,8 @@ import apache_beam as beam
 from transforms import report
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
-from transforms.load_log import LoadCounts, LoadLog, SliceOutcome
+from transforms.load_log import LoadLog
+from transforms.load_log_rows import LoadCounts, SliceOutcome
 from transforms.loads import Load
 from transforms.metrics import (
     EVENTS_BY_TYPE,

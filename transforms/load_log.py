@@ -9,94 +9,27 @@ of merges, and writing the same state twice changes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 import pyarrow as pa
 
 from transforms.clickhouse import ClickHouse
+from transforms.load_log_rows import (
+    FILES_SCHEMA,
+    FILES_TABLE,
+    LOADS_SCHEMA,
+    LOADS_TABLE,
+    LoadCounts,
+    SliceOutcome,
+    file_rows,
+    load_row,
+    now,
+    version,
+)
 from transforms.loads import Load, Slice
 from transforms.storage import PendingFile
-
-LOADS_TABLE = "mastra_admin_ingest_loads"
-FILES_TABLE = "mastra_admin_ingest_files"
-
-_STATES = {"assigned": 1, "failed": 2, "released": 3, "committed": 4, "finalized": 5}
-"""Order in which a later state of one attempt replaces an earlier one."""
-
-_TIME = pa.timestamp("ms", "UTC")
-_LOADS_SCHEMA = pa.schema(
-    [
-        ("load_id", pa.string()),
-        ("input", pa.string()),
-        ("run_id", pa.string()),
-        ("event_type", pa.string()),
-        ("shard", pa.string()),
-        ("state", pa.string()),
-        ("attempt", pa.uint32()),
-        ("version", pa.uint64()),
-        ("created_at", _TIME),
-        ("updated_at", _TIME),
-        ("block_bytes", pa.uint64()),
-        ("block_rows", pa.uint64()),
-        ("files", pa.uint32()),
-        ("bytes", pa.uint64()),
-        ("lines", pa.uint64()),
-        ("inserted", pa.uint64()),
-        ("rejected", pa.uint64()),
-        ("expired", pa.uint64()),
-        ("events", pa.map_(pa.string(), pa.uint64())),
-        ("blocks", pa.uint32()),
-        ("duration_ms", pa.uint64()),
-        ("error", pa.string()),
-    ]
-)
-_FILES_SCHEMA = pa.schema(
-    [
-        ("path", pa.string()),
-        ("load_id", pa.string()),
-        ("range_start", pa.uint64()),
-        ("range_end", pa.uint64()),
-        ("position", pa.uint32()),
-        ("size", pa.uint64()),
-        ("etag", pa.string()),
-        ("modified_at", _TIME),
-        ("timestamp", _TIME),
-        ("project_id", pa.string()),
-        ("state", pa.string()),
-        ("version", pa.uint64()),
-        ("digest", pa.string()),
-        ("lines", pa.uint64()),
-        ("rejected", pa.uint64()),
-        ("moved_to", pa.string()),
-        ("error", pa.string()),
-        ("updated_at", _TIME),
-    ]
-)
-
-
-@dataclass(frozen=True, slots=True)
-class SliceOutcome:
-    """What became of one slice: its counts, the digest of its bytes, or why it was given back."""
-
-    lines: int = 0
-    rejected: int = 0
-    digest: str = ""
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class LoadCounts:
-    """What a load did. `lines` were read, `inserted` and `rejected` are where they went; `expired` are older than the TTL."""
-
-    lines: int = 0
-    inserted: int = 0
-    rejected: int = 0
-    expired: int = 0
-    blocks: int = 0
-    duration_ms: int = 0
-    events: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,18 +193,17 @@ class LoadLog:
         if load.committed or not all(part.whole for part in load.slices):
             rows = self._shared_rows(load, paths)
         else:
-            rows = self._file_rows(load, [part for part in load.slices if part.path in paths], "finalized", outcomes)
+            rows = file_rows(load, [part for part in load.slices if part.path in paths], "finalized", outcomes)
         changed = []
         for row in rows:
             moved = row["path"] in moves
             row["state"] = "finalized" if moved else "committed"
             row["moved_to"] = moves.get(row["path"], "")
             row["error"] = errors.get(row["path"], "")
-            row["version"] = _version(row["version"] >> 8, row["state"], again=not moved)
-            row["updated_at"] = _now()
+            row["version"] = version(row["version"] >> 8, row["state"], again=not moved)
+            row["updated_at"] = now()
             changed.append(row)
-        if changed:
-            self._client.insert(FILES_TABLE, pa.RecordBatch.from_pylist(changed, _FILES_SCHEMA))
+        self._insert_files(changed)
 
     def _shared_rows(self, load: Load, paths: set[str]) -> list[dict[str, Any]]:
         """The rows of all loads that have a part of these files as they are now."""
@@ -313,94 +245,36 @@ class LoadLog:
         for row in rows:
             file = files.get((row["load_id"], row["path"], row["range_start"]))
             if file is not None:
-                row |= {"etag": file.etag, "size": file.size, "updated_at": _now(), "error": ""}
-                row["version"] = _version(row["version"] >> 8, "committed", again=True)
+                row |= {"etag": file.etag, "size": file.size, "updated_at": now(), "error": ""}
+                row["version"] = version(row["version"] >> 8, "committed", again=True)
                 changed.append(row)
-        self._client.insert(FILES_TABLE, pa.RecordBatch.from_pylist(changed, _FILES_SCHEMA))
+        self._insert_files(changed)
 
     def _write_load(self, load: Load, state: str, counts: LoadCounts, error: str = "") -> None:
-        row = {
-            "load_id": load.load_id,
-            "input": self._input,
-            "run_id": self._run_id,
-            "event_type": load.event_type,
-            "shard": load.shard,
-            "state": state,
-            "attempt": load.attempt,
-            "version": _version(load.attempt, state),
-            "created_at": load.created_ms,
-            "updated_at": _now(),
-            "block_bytes": load.block_bytes,
-            "block_rows": load.block_rows,
-            "files": len(load.slices) - len(load.released),
-            "bytes": load.bytes,
-            "lines": counts.lines,
-            "inserted": counts.inserted,
-            "rejected": counts.rejected,
-            "expired": counts.expired,
-            "events": list(counts.events.items()),
-            "blocks": counts.blocks,
-            "duration_ms": counts.duration_ms,
-            "error": error,
-        }
-        self._client.insert(LOADS_TABLE, pa.RecordBatch.from_pylist([row], _LOADS_SCHEMA))
+        row = load_row(load, state, counts, error) | {"input": self._input, "run_id": self._run_id}
+        self._insert_load(row)
 
     def _copy_load(self, load: Load, state: str, error: str) -> None:
         (row,) = self._client.query(
             f"SELECT * FROM {LOADS_TABLE} FINAL WHERE load_id = {{load_id:String}}", {"load_id": load.load_id}
         )
         again = row["state"] == state and row["attempt"] == load.attempt
-        row |= {"state": state, "error": error, "updated_at": _now(), "run_id": self._run_id, "attempt": load.attempt}
-        row["version"] = _version(load.attempt, state, again=again)
+        row |= {"state": state, "error": error, "updated_at": now(), "run_id": self._run_id, "attempt": load.attempt}
+        row["version"] = version(load.attempt, state, again=again)
         row["events"] = list(row["events"].items())
-        self._client.insert(LOADS_TABLE, pa.RecordBatch.from_pylist([row], _LOADS_SCHEMA))
+        self._insert_load(row)
 
     def _write_files(
         self, load: Load, slices: Iterable[Slice], state: str, outcomes: Mapping[int, SliceOutcome]
     ) -> None:
-        rows = self._file_rows(load, slices, state, outcomes)
+        self._insert_files(file_rows(load, slices, state, outcomes))
+
+    def _insert_load(self, row: dict[str, Any]) -> None:
+        self._client.insert(LOADS_TABLE, pa.RecordBatch.from_pylist([row], LOADS_SCHEMA))
+
+    def _insert_files(self, rows: Sequence[dict[str, Any]]) -> None:
         if rows:
-            self._client.insert(FILES_TABLE, pa.RecordBatch.from_pylist(rows, _FILES_SCHEMA))
-
-    def _file_rows(
-        self, load: Load, slices: Iterable[Slice], state: str, outcomes: Mapping[int, SliceOutcome]
-    ) -> list[dict[str, Any]]:
-        now = _now()
-        rows: list[dict[str, Any]] = []
-        for part in slices:
-            outcome = outcomes.get(part.position, SliceOutcome())
-            rows.append(
-                {
-                    "path": part.path,
-                    "load_id": load.load_id,
-                    "range_start": part.start,
-                    "range_end": part.end,
-                    "position": part.position,
-                    "size": part.size,
-                    "etag": part.etag,
-                    "modified_at": part.modified_ms,
-                    "timestamp": part.timestamp_ms,
-                    "project_id": part.project_id,
-                    "state": state,
-                    "version": _version(load.attempt, state),
-                    "digest": outcome.digest,
-                    "lines": outcome.lines,
-                    "rejected": outcome.rejected,
-                    "moved_to": "",
-                    "error": outcome.error,
-                    "updated_at": now,
-                }
-            )
-        return rows
-
-
-def _version(attempt: int, state: str, *, again: bool = False) -> int:
-    """Orders the rows of one key: by attempt, then by state; `again` for another row of the same state (a new error)."""
-    return (attempt << 8) | (_STATES[state] << 1) | int(again)
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
+            self._client.insert(FILES_TABLE, pa.RecordBatch.from_pylist(list(rows), FILES_SCHEMA))
 
 
 def _epoch_ms(value: datetime) -> int:

@@ -18,7 +18,7 @@ from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
 from transforms.events import REJECTED_TABLE, TABLES, LineSource
 from transforms.lines import RangeLines, line_number, read_lines
-from transforms.load_log import LoadCounts, SliceOutcome
+from transforms.load_log_rows import LoadCounts, SliceOutcome
 from transforms.loads import Load, Slice
 from transforms.metrics import BYTES_READ, LINES_READ
 from transforms.parse_events import ChunkParser, ParsedChunk

@@ -15,7 +15,8 @@ from beam_pipeline.schema import SchemaOptions, run_migrations
 from transforms.adopt_loads import adopt_loads
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 from transforms.config import IngestConfig
-from transforms.load_log import LoadCounts, LoadLog, SliceOutcome
+from transforms.load_log import LoadLog
+from transforms.load_log_rows import LoadCounts, SliceOutcome
 from transforms.loads import Load, Slice, make_load
 from transforms.record_loads import record_loads
 from transforms.storage import LocalStorage, PendingFile

@@ -10,7 +10,8 @@ from beam_pipeline.history import History, RejectedFilter, RejectedLine
 from beam_pipeline.schema import run_migrations
 from transforms.clickhouse import ClickHouse
 from transforms.events import REJECTED_TABLE
-from transforms.load_log import LoadCounts, LoadLog, SliceOutcome
+from transforms.load_log import LoadLog
+from transforms.load_log_rows import LoadCounts, SliceOutcome
 from transforms.loads import Load, Slice, make_load
 
 BODY = b'{"broken":"\xff\x00", "quote":"\'"}'
