@@ -28,7 +28,7 @@ from beam_pipeline.commands.base import (
     where,
 )
 from beam_pipeline.commands.dry_run import dry_run
-from beam_pipeline.options import DRY_RUN, INGEST, OUTPUT, QUIET, OptionsError, ingest_config, input_problems
+from beam_pipeline.options import DRY_RUN, INGEST, ONCE, OUTPUT, QUIET, OptionsError, ingest_config, input_problems
 from beam_pipeline.progress import Display, Tracker, duration, make_display
 from beam_pipeline.worker import LOCAL_RUNNERS, IngestionWorker, ProcessingResult
 from transforms import interrupt, metrics, report
@@ -202,7 +202,7 @@ def _print_warnings(config: IngestConfig, result: ProcessingResult, console: Con
 
 COMMAND = Command(
     name="ingest",
-    options=(*INGEST, DRY_RUN, *OUTPUT, QUIET),
+    options=(*INGEST, ONCE, DRY_RUN, *OUTPUT, QUIET),
     run=run,
     takes_beam_options=True,
     details=(

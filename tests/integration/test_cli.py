@@ -102,6 +102,11 @@ def test_generate_ingest_status(line: CommandLine, events: Path) -> None:
     assert re.search(rf" finalized +\d+ +{files} ", text)
 
 
+def test_once_is_what_happens_anyway(local: CommandLine, events: Path) -> None:
+    assert local.run("ingest", "--once", f"--input={events}", "--json").json["events_ingested"] > 0
+    assert pending(events) == []
+
+
 def test_a_second_run_inserts_nothing_and_says_so(line: CommandLine, events: Path) -> None:
     assert line.run(f"--input={events}", "--json").json["events_ingested"] > 0
     second = line.run(f"--input={events}")
