@@ -30,6 +30,19 @@ def test_killed_again_while_taking_up_what_a_killed_run_left(url: str, dataset: 
     assert_a_plain_run_completes(url, dataset)
 
 
+FILES_IN_SEVERAL_LOADS = ("--load_bytes=3K", "--block_bytes=2K", "--event_types=trace,log")
+
+
+@pytest.mark.parametrize(
+    "point", ["between_blocks", "after_the_commit", "before_the_first_move", "before_the_final_record"]
+)
+def test_killed_while_files_are_in_several_loads(url: str, dataset: Dataset, point: str) -> None:
+    """A file leaves pending when the last of its loads is committed, whichever run that is in."""
+    code, output = start(url, dataset, *FILES_IN_SEVERAL_LOADS, kill=point).finish()
+    assert code == -signal.SIGKILL, f"the point was not reached:\n{output}"
+    assert_a_plain_run_completes(url, dataset)
+
+
 def test_killed_at_random_times_again_and_again(url: str, dataset: Dataset) -> None:
     chance = random.Random(20)
     kills = 0

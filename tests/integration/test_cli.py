@@ -248,6 +248,19 @@ def test_a_directory_that_is_read_only_is_told_and_nothing_is_loaded(local: Comm
     assert local.run("status", f"--input={events}", wrapper=wrapper).code == 0
 
 
+def test_a_file_that_may_not_be_read_is_named_and_the_others_are_loaded(local: CommandLine, events: Path) -> None:
+    secret, *others = pending(events)
+    secret.chmod(0)
+    # Root reads everything unless it gives that up.
+    given_up = "-dac_override,-dac_read_search"
+    wrapper = [] if os.geteuid() else ["setpriv", f"--bounding-set={given_up}", f"--inh-caps={given_up}"]
+    done = local.run(f"--input={events}", "--json", wrapper=wrapper)
+    assert (done.code, done.json["files_processed"], pending(events)) == (1, len(others), [secret])
+    assert done.json["errors"] == [{"name": str(secret), "reason": "Permission denied"}]
+    secret.chmod(0o644)
+    assert local.run(f"--input={events}", "--json").json["files_processed"] == 1
+
+
 def test_a_server_that_is_not_there_is_told(local: CommandLine, events: Path) -> None:
     nowhere = ("--clickhouse_url=http://127.0.0.1:9", "--retry_delay=1ms")
     for command in ("ingest", "status"):
