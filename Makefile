@@ -34,7 +34,7 @@ $(VENV)/embedded $(VENV)/test: $(VENV)/%: pyproject.toml setup.py
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed; give it as PYTHON=/path/to/python3" >&2; exit 1; }
 	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[embedded$(if $(filter test,$*),$(comma)test)]'
+	$(BIN)/python -m pip install -qq --editable '.[embedded$(if $(filter test,$*),$(comma)test)]'
 	touch $@
 
 comma := ,

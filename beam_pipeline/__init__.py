@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from beam_pipeline.beam_options import IngestOptions
     from beam_pipeline.options import OptionsError, clickhouse_config, ingest_config
     from beam_pipeline.pipeline import build_pipeline
+    from beam_pipeline.query import ClickHouseQueryProvider
     from beam_pipeline.schema import SchemaOptions, SchemaStatus, check_schema_status, run_migrations
     from beam_pipeline.worker import IngestionWorker, ProcessingResult, SchemaOutOfDate, WorkerStatus
     from transforms.clickhouse import ClickHouse, ClickHouseConfig, ClickHouseError
@@ -25,6 +26,7 @@ _HOMES = {
     "ClickHouse": "transforms.clickhouse",
     "ClickHouseConfig": "transforms.clickhouse",
     "ClickHouseError": "transforms.clickhouse",
+    "ClickHouseQueryProvider": "beam_pipeline.query",
     "Failure": "transforms.report",
     "IngestConfig": "transforms.config",
     "IngestOptions": "beam_pipeline.beam_options",
@@ -46,6 +48,7 @@ __all__ = [
     "ClickHouse",
     "ClickHouseConfig",
     "ClickHouseError",
+    "ClickHouseQueryProvider",
     "Failure",
     "IngestConfig",
     "IngestOptions",

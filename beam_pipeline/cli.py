@@ -24,6 +24,7 @@ COMMANDS = {
     "migrate": "create or complete the tables, or check them",
     "status": "tell what was loaded, what is pending, what failed and why",
     "rejected": "show lines that could not be stored, to look at or to feed again",
+    "query": "ask what was loaded: traces, spans, logs, metrics, scores, series, percentiles",
     "generate": "write synthetic events, for a demonstration or a load test",
     "drop": "drop the tables and everything in them",
 }
@@ -116,6 +117,8 @@ def _read(command: Command, arguments: list[str]) -> Invocation:
         action, arguments = arguments[0], arguments[1:]
         if action not in command.actions:
             raise OptionsError([f"{command.name}: {action!r} is not one of {', '.join(command.actions)}"])
+        if action in command.operands and arguments and not arguments[0].startswith("-"):
+            arguments = [f"--{command.operands[action]}={arguments[0]}", *arguments[1:]]
     values, rest = read_values(command.options, arguments)
     names = [option.name for option in command.options]
     if command.takes_beam_options:

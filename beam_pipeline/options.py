@@ -111,7 +111,7 @@ class Option:
             return f"{self.default >> unit}{' KMG'[unit // 10].strip()}"
         if self.parse is seconds:
             return f"{self.default:g}s"
-        return ",".join(self.default) if isinstance(self.default, tuple) else str(self.default)
+        return ",".join(map(str, self.default)) if isinstance(self.default, tuple) else str(self.default)
 
     def add_to(self, parser: argparse._ActionsContainer, *, as_text: bool = False) -> None:
         """Adds the option to a parser.

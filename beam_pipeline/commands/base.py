@@ -43,6 +43,8 @@ class Command:
     """Returns the exit code. May raise OptionsError, CommandError, ClickHouseError, StorageError and OSError."""
     actions: tuple[str, ...] = ()
     """Words that may follow the command; the first is taken when there is none."""
+    operands: Mapping[str, str] = field(default_factory=dict)
+    """Actions that may be followed by the value of an option, and which."""
     details: str = ""
     """Printed below the options in the help."""
     takes_beam_options: bool = False

@@ -79,6 +79,7 @@ class Rollup:
             own_ttl=f"receipt_at + toIntervalDay({RECEIPT_DAYS}) DELETE WHERE receipt != ''",
             event_type=self.event_type,
             deduplicated=True,
+            index_granularity=256,
         )
 
     @property

@@ -356,7 +356,7 @@ def test_a_table_with_our_columns_and_another_key_is_refused(clickhouse: ClickHo
         run_migrations(clickhouse)
     for problem in (
         "engine is MergeTree, not ReplacingMergeTree",
-        "sorting key is project_id, id, not project_id, deployment_id, name, timestamp, id",
+        "sorting key is project_id, id, not project_id, deployment_id, timestamp, name, id",
         "partition key is none, not toYYYYMM(timestamp)",
     ):
         assert f"mastra_admin_scores: its {problem}" in str(raised.value)

@@ -31,7 +31,9 @@ class ExpectedTable:
 PROJECT = {f"project_id {WORD}", f"deployment_id {WORD}"}
 LINEAGE = {f"recorded_at {MS}", f"ingested_at {MS} DEFAULT now64(3)", f"load_id {WORD}", f"block {WORD}"}
 BLOCK_INDEX = "load_id set(64)"
-TRACE_INDEX = "trace_id bloom_filter(0.01)"
+VERSION_INDEX = "ingested_at minmax"
+TRACE_INDEX = "trace_id bloom_filter(0.0001)"
+ID_INDEX = "id bloom_filter(0.0001)"
 
 
 def events(columns: set[str], sorting_key: str, time: str, *indexes: str, days: int = 90) -> ExpectedTable:
@@ -42,7 +44,7 @@ def events(columns: set[str], sorting_key: str, time: str, *indexes: str, days: 
         partition_key=f"toYYYYMM({time})",
         ttl=f"{time} + toIntervalDay({days})",
         window=True,
-        indexes=frozenset({BLOCK_INDEX, *indexes}),
+        indexes=frozenset({BLOCK_INDEX, VERSION_INDEX, *indexes}),
     )
 
 
@@ -101,11 +103,10 @@ TABLES = {
             "attributes String DEFAULT '{}'",
             "events String DEFAULT '[]'",
         },
-        "trace_id, span_id",
+        "start_time, trace_id, span_id",
         "start_time",
         TRACE_INDEX,
-        "span_id bloom_filter(0.01)",
-        "start_time minmax",
+        "span_id bloom_filter(0.0001)",
     ),
     "mastra_admin_logs": events(
         {
@@ -119,6 +120,7 @@ TABLES = {
         },
         "timestamp, id",
         "timestamp",
+        ID_INDEX,
         TRACE_INDEX,
         days=30,
     ),
@@ -132,8 +134,9 @@ TABLES = {
             f"timestamp {MS}",
             "labels String DEFAULT '{}'",
         },
-        "name, timestamp, id",
+        "timestamp, name, id",
         "timestamp",
+        ID_INDEX,
     ),
     "mastra_admin_scores": events(
         {
@@ -146,8 +149,9 @@ TABLES = {
             f"timestamp {MS}",
             "metadata String DEFAULT '{}'",
         },
-        "name, timestamp, id",
+        "timestamp, name, id",
         "timestamp",
+        ID_INDEX,
         TRACE_INDEX,
     ),
     "mastra_admin_traces_hourly": rollup({f"status {STATUS}"}, "hour, status", "Int64"),

@@ -1,0 +1,196 @@
+"""The options of `query`: filters, pages, series; and which of them each kind of query takes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from beam_pipeline.options import Option, instant, number, seconds, whole
+from beam_pipeline.query.filters import FILTERS, JsonPath, JsonValue
+
+
+def moment(text: str) -> datetime:
+    """A time: ISO 8601, or how long ago, such as 2h."""
+    try:
+        return datetime.now(timezone.utc) - timedelta(seconds=seconds(text))
+    except argparse.ArgumentTypeError:
+        pass
+    try:
+        return datetime.fromtimestamp(instant(text) / 1000, timezone.utc)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a time; give ISO 8601, such as 2026-11-20T12:00Z, or how long ago, such as 2h"
+        ) from None
+
+
+def interval(text: str) -> timedelta:
+    """A duration of whole seconds."""
+    return timedelta(seconds=seconds(text))
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Words with commas between."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def levels(text: str) -> tuple[float, ...]:
+    """Numbers with commas between."""
+    return tuple(number(part) for part in names(text))
+
+
+def choice(*words: str) -> Callable[[str], str]:
+    """One of some words."""
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(words)}")
+        return text
+
+    return parse
+
+
+def json_filter(text: str) -> dict[JsonPath, JsonValue]:
+    """`key=value`, or `outer.inner=value`; a value that is a number, true, false or null means that, all else is text."""
+    place, equals, said = text.partition("=")
+    if not equals or not place:
+        raise argparse.ArgumentTypeError(f"{text!r} is not key=value, such as model=gpt-5 or user.id=7")
+    try:
+        value = json.loads(said)
+    except ValueError:
+        value = said
+    keys = tuple(place.split("."))
+    return {keys if len(keys) > 1 else keys[0]: said if isinstance(value, (list, dict)) else value}
+
+
+FILTER_OPTIONS = (
+    Option("project_id", str, None, "only this project", "", "ID"),
+    Option("deployment_id", str, None, "only this deployment", "", "ID"),
+    Option("since", moment, None, "from this time on: ISO 8601, or how long ago, such as 2h or 7d", "", "TIME"),
+    Option("until", moment, None, "up to this time", "", "TIME"),
+    Option("name", str, None, "exactly this name", "", "NAME"),
+    Option("name_contains", str, None, "names that contain this text; no character is special", "", "TEXT"),
+    Option("message", str, None, "logs: exactly this message", "", "TEXT"),
+    Option("message_contains", str, None, "logs: messages that contain this text", "", "TEXT"),
+    Option("ignore_case", None, False, "take upper and lower case for the same where text is contained"),
+    Option("trace_id", str, None, "only of this trace", "", "ID"),
+    Option("span_id", str, None, "spans and logs: only this span", "", "ID"),
+    Option("parent_span_id", str, None, "spans: only children of this span", "", "ID"),
+    Option("status", str, None, "traces and spans: ok, error or unset", "", "STATUS"),
+    Option("kind", str, None, "spans: internal, server, client, producer or consumer", "", "KIND"),
+    Option("level", str, None, "logs: debug, info, warn or error", "", "LEVEL"),
+    Option("type", str, None, "metrics: counter, gauge or histogram", "", "TYPE"),
+    Option("unit", str, None, "metrics: only this unit", "", "UNIT"),
+    Option("min_duration_ms", number, None, "traces and spans that took at least this long", "", "N"),
+    Option("max_duration_ms", number, None, "traces and spans that took at most this long", "", "N"),
+    Option("min_value", number, None, "metrics and scores of at least this", "", "X"),
+    Option("max_value", number, None, "metrics and scores of at most this", "", "X"),
+    Option("metadata", json_filter, None, "traces and scores: metadata with this at this place", "", "KEY=VALUE"),
+    Option("attributes", json_filter, None, "spans and logs: attributes with this at this place", "", "KEY=VALUE"),
+    Option("labels", json_filter, None, "metrics: labels with this at this place", "", "KEY=VALUE"),
+)
+PAGE = Option("page", whole, None, "lists: which page, from 0", "", "N")
+PER_PAGE = Option("per_page", whole, 50, "lists: events on a page, at most 1000", "", "N")
+CURSOR = Option("cursor", str, None, "lists: go on behind a page, by what it printed", "", "CURSOR")
+COUNT = Option("count", choice("exact", "none"), "exact", "lists: whether to count all pages", "", "COUNT")
+LIMIT = Option("limit", whole, 10, "slowest: how many", "", "N")
+OF = Option("of", choice("trace", "span"), "trace", "traces or spans: trace, span", "", "TYPE")
+MEASURE = Option(
+    "measure",
+    choice("traces", "error_rate", "throughput", "latency", "logs", "metrics"),
+    "traces",
+    "series of what: traces, error_rate, throughput, latency, logs, metrics",
+    "",
+    "WHAT",
+)
+INTERVAL = Option(
+    "interval", interval, None, "series: length of a bucket; distribution: that of a trend", "", "DURATION"
+)
+GROUP_BY = Option("group_by", names, (), "numbers by these, with commas between, such as status,name", "", "NAMES")
+PERCENTILES = Option("percentiles", levels, (0.5, 0.9, 0.95, 0.99), "which, from 0 to 1", "", "LEVELS")
+SOURCE = Option(
+    "source",
+    choice("auto", "rollup", "events"),
+    "auto",
+    "count from hourly rollups, or events one by one; auto: rollups where they can tell",
+    "",
+    "SOURCE",
+)
+BINS = Option("bins", whole, 10, "distribution: bars of the histogram", "", "N")
+NORMALIZED = Option("normalized", None, False, "distribution: of the normalized values")
+CSV = Option("csv", None, False, "print comma-separated values with a header")
+
+OWN_OPTIONS = (
+    *(PAGE, PER_PAGE, CURSOR, COUNT, LIMIT, OF, MEASURE, INTERVAL, GROUP_BY, PERCENTILES, SOURCE, BINS, NORMALIZED),
+    CSV,
+)
+QUERY = (*FILTER_OPTIONS, *OWN_OPTIONS)
+
+_LIST = (PAGE, PER_PAGE, CURSOR, COUNT)
+_NUMBERS = (OF, GROUP_BY, SOURCE)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of query: of which event type its filters are ('' when an option says), and its own options."""
+
+    event_type: str
+    options: tuple[Option, ...] = ()
+
+
+KINDS: Mapping[str, Kind] = {
+    "traces": Kind("trace", _LIST),
+    "spans": Kind("span", _LIST),
+    "logs": Kind("log", _LIST),
+    "metrics": Kind("metric", _LIST),
+    "scores": Kind("score", _LIST),
+    "trace": Kind("trace"),
+    "slowest": Kind("", (OF, LIMIT)),
+    "series": Kind("", (*_NUMBERS, MEASURE, INTERVAL, PERCENTILES)),
+    "percentiles": Kind("", (*_NUMBERS, PERCENTILES)),
+    "errors": Kind("", _NUMBERS),
+    "distribution": Kind("score", (BINS, NORMALIZED, PERCENTILES, INTERVAL)),
+}
+_OF_MEASURE = {"traces": "trace", "error_rate": "trace", "logs": "log", "metrics": "metric"}
+
+
+def event_type_of(action: str, values: Mapping[str, Any]) -> str:
+    """The type of the events that a query is about."""
+    measured = _OF_MEASURE.get(values["measure"]) if action == "series" else None
+    return KINDS[action].event_type or measured or str(values["of"])
+
+
+def query_filters(action: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The filters that were given, by the names that the provider has for them."""
+    given = {option.name: values[option.name] for option in FILTER_OPTIONS}
+    given["start"], given["end"] = given.pop("since"), given.pop("until")
+    return {name: value for name, value in given.items() if value not in (None, False)}
+
+
+def query_problems(action: str, values: Mapping[str, Any]) -> list[str]:
+    """Options that were given and mean nothing for this kind of query, and those that are missing."""
+    event_type = event_type_of(action, values)
+    known = {*FILTERS[event_type], "start", "end", "ignore_case"}
+    if action == "trace":
+        known = {"project_id", "trace_id"}
+    what = f"query {action}" + (f" of {event_type}s" if not KINDS[action].event_type else "")
+    problems = [
+        f"--{_flag(name)}: {what} does not go by it" for name in query_filters(action, values) if name not in known
+    ]
+    for option in OWN_OPTIONS:
+        if option != CSV and option not in KINDS[action].options and values[option.name] != option.default:
+            problems.append(f"--{option.name}: is not for query {action}")
+    if action == "trace" and not values["trace_id"]:
+        problems.append("--trace_id: is missing; say: query trace ID")
+    if action == "series" and not values["interval"]:
+        problems.append("--interval: is missing; the length of a bucket, such as 1h")
+    if values["json"] and values["csv"]:
+        problems.append("--csv and --json cannot both be")
+    return problems
+
+
+def _flag(name: str) -> str:
+    return {"start": "since", "end": "until"}.get(name, name)

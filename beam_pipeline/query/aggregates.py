@@ -1,0 +1,230 @@
+"""Counts, sums and quantiles by group and interval of time, from the hourly rollups where these can tell, else from events."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from beam_pipeline.query.conditions import Conditions
+from beam_pipeline.query.database import Database
+from beam_pipeline.query.errors import BadArgument
+from beam_pipeline.query.filters import JsonPath, Parameters, json_path
+from beam_pipeline.query.model import SourceName
+from beam_pipeline.query.newest import Column, newest_events
+from beam_pipeline.query.rollups import rollup_keys, rollup_rows, whole_hours
+from beam_pipeline.query.times import HOUR_MS
+from transforms.rollups import QUANTILE_LEVELS, QUANTILES, ROLLUP_SOURCES
+
+MAX_ROWS = 100_000
+"""Groups times buckets."""
+
+SourceChoice = Literal["auto", "rollup", "events"]
+Group = tuple[Any, ...]
+
+_GROUPS: Mapping[str, tuple[str, ...]] = {
+    "trace": ("project_id", "deployment_id", "name", "status"),
+    "span": ("project_id", "deployment_id", "name", "status", "kind"),
+    "log": ("project_id", "deployment_id", "level"),
+    "metric": ("project_id", "deployment_id", "name", "type", "unit"),
+    "score": ("project_id", "deployment_id", "name"),
+}
+_NULLABLE = {"unit": "''", "duration_ms": "0", "normalized_value": "0."}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be known of the events that meet some conditions."""
+
+    conditions: Conditions
+    value: str = ""
+    """The column to be measured; '' to count only."""
+    group_by: tuple[str, ...] = ()
+    labels: tuple[JsonPath, ...] = ()
+    """Paths in `labels` to group by, too."""
+    levels: tuple[float, ...] = ()
+    """Levels of quantiles, from 0 to 1."""
+    interval_ms: int | None = None
+    """The length of a bucket; None for one bucket."""
+
+    @property
+    def event_type(self) -> str:
+        return self.conditions.source.event_type
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        paths = ((path,) if isinstance(path, str) else path for path in self.labels)
+        return (*self.group_by, *(f"labels.{'.'.join(map(str, path))}" for path in paths))
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What is known of one group in one bucket. Without values all but `count` and `errors` are None."""
+
+    count: int = 0
+    errors: int = 0
+    values: int = 0
+    sum: float | None = None
+    min: float | None = None
+    max: float | None = None
+    quantiles: tuple[float | None, ...] = ()
+
+    @property
+    def average(self) -> float | None:
+        return None if self.sum is None or not self.values else self.sum / self.values
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Numbers by group and by the millisecond at which a bucket begins (0 without an interval)."""
+
+    source: SourceName
+    start_ms: int | None
+    """The first millisecond that was counted."""
+    end_ms: int | None
+    numbers: Mapping[Group, Mapping[int, Numbers]]
+
+
+def answer(database: Database, question: Question, source: SourceChoice) -> Answer:
+    """Asks the rollup where that has the same answer but for repeated deliveries, or where `source` wants it."""
+    if source not in ("auto", "rollup", "events"):
+        raise BadArgument("source", source, "auto, rollup or events")
+    known = _GROUPS[question.event_type]
+    for name in question.group_by:
+        if name not in known:
+            raise BadArgument("group_by", name, f"one of {', '.join(known)}")
+    if len(set(question.group_by)) < len(question.group_by):
+        raise BadArgument("group_by", question.group_by, "different columns")
+    obstacle = _not_in_rollup(question)
+    if source == "rollup" and obstacle:
+        raise BadArgument("source", source, f"auto or events: {obstacle}")
+    if source == "rollup" or (source == "auto" and not obstacle and _is_of_whole_hours(question.conditions)):
+        return _from_rollup(database, question)
+    return _from_events(database, question)
+
+
+def _not_in_rollup(question: Question) -> str:
+    """Why the rollup cannot answer; '' when it can."""
+    rollup, keys = ROLLUP_SOURCES[question.event_type], rollup_keys(question.event_type)
+    for name in question.conditions.given:
+        if name not in keys:
+            return f"the rollup is not by {name}"
+    for name in (*question.group_by, *(["labels"] if question.labels else [])):
+        if name not in keys:
+            return f"the rollup is not by {name}"
+    if question.value and question.value != rollup.value:
+        return f"the rollup does not measure {question.value}"
+    if not set(question.levels) <= set(QUANTILES):
+        return f"the rollup has the quantiles {QUANTILE_LEVELS}"
+    if question.interval_ms is not None and question.interval_ms % HOUR_MS:
+        return "the rollup is by hours"
+    return ""
+
+
+def _is_of_whole_hours(asked: Conditions) -> bool:
+    start_ms = 0 if asked.start_ms is None else asked.start_ms
+    end_ms = -1 if asked.end_ms is None else asked.end_ms
+    return start_ms % HOUR_MS == (end_ms + 1) % HOUR_MS == 0
+
+
+def _from_rollup(database: Database, question: Question) -> Answer:
+    asked = question.conditions
+    start, end = whole_hours(asked)
+    table, parameters = rollup_rows(asked)
+    select = ["sum(r.count) AS _count"]
+    if "status" in ROLLUP_SOURCES[question.event_type].keys:
+        select.append("sumIf(r.count, r.status = 'error') AS _errors")
+    if question.value:
+        select += ["sum(r.values) AS _values", "toFloat64(sum(r.total)) AS _sum"]
+        select += ["min(r.minimum) AS _min", "max(r.maximum) AS _max"]
+    if question.levels:
+        places = ", ".join(f"_all[{QUANTILES.index(level) + 1}]" for level in question.levels)
+        select += [f"quantilesTDigestMerge({QUANTILE_LEVELS})(r.quantiles) AS _all", f"[{places}] AS _quantiles"]
+    groups = [f"r.{name}" for name in question.group_by]
+    rows = _rows(database, question, select, groups, "toInt64(r.hour) * 1000", table, parameters)
+    return Answer("rollup", start, end, _numbers(rows, question))
+
+
+def _from_events(database: Database, question: Question) -> Answer:
+    asked = question.conditions
+    columns, select = [Column("_time", asked.source.time)], ["count() AS _count"]
+    parameters = dict(asked.parameters)
+    if "status" in ROLLUP_SOURCES[question.event_type].keys:
+        columns.append(Column("_status", "status"))
+        select.append("countIf(_status = 'error') AS _errors")
+    if question.value:
+        columns.append(Column("_value", question.value, _NULLABLE.get(question.value, "")))
+        select += ["count(_value) AS _values", "sum(toFloat64(_value)) AS _sum"]
+        select += ["min(toNullable(_value)) AS _min", "max(toNullable(_value)) AS _max"]
+    if question.levels:
+        names = [f"level_{place}" for place in range(len(question.levels))]
+        parameters |= dict(zip(names, question.levels, strict=True))
+        levels = ", ".join(f"{{{name}:Float64}}" for name in names)
+        select.append(f"quantilesExactInclusive({levels})(_value) AS _quantiles")
+    by = [(name, _NULLABLE.get(name, "")) for name in question.group_by]
+    for place, path in enumerate(question.labels):
+        arguments, bound = json_path("group_by_labels", path, f"label_{place}")
+        parameters |= bound
+        by.append((_label(f"labels, {arguments}"), "''"))
+    columns += [Column(f"_by_{place}", sql, default) for place, (sql, default) in enumerate(by)]
+    groups = [f"_by_{place}" for place in range(len(by))]
+    table = f"FROM ({newest_events(asked, columns)})"
+    rows = _rows(database, question, select, groups, "toUnixTimestamp64Milli(_time)", table, parameters)
+    return Answer("events", asked.start_ms, asked.end_ms, _numbers(rows, question))
+
+
+def _label(place: str) -> str:
+    """A value of any type as text; NULL where there is none."""
+    kind = f"toString(JSONType({place}))"
+    return f"multiIf({kind} = 'Null', NULL, {kind} = 'String', JSONExtractString({place}), JSONExtractRaw({place}))"
+
+
+def _rows(
+    database: Database,
+    question: Question,
+    select: Sequence[str],
+    groups: Sequence[str],
+    time_ms: str,
+    table: str,
+    parameters: Parameters,
+) -> list[dict[str, Any]]:
+    keys = [f"{sql} AS _group_{place}" for place, sql in enumerate(groups)]
+    if question.interval_ms is not None:
+        keys.append(f"{time_ms} - positiveModulo({time_ms}, {{interval_ms:Int64}}) AS _bucket")
+        parameters = {**parameters, "interval_ms": question.interval_ms}
+    aliases = [key.rpartition(" ")[2] for key in keys]
+    grouped = f" GROUP BY {', '.join(aliases)}" if aliases else ""
+    sql = f"SELECT {', '.join([*keys, *select])} {table}{grouped} LIMIT {MAX_ROWS + 1}"
+    rows = database.rows(sql, parameters)
+    if len(rows) > MAX_ROWS:
+        name, value = ("group_by", question.group_names) if groups else ("interval", question.interval_ms)
+        raise BadArgument(name, value, f"such that there are at most {MAX_ROWS} groups and intervals")
+    return rows
+
+
+def _numbers(rows: Sequence[Mapping[str, Any]], question: Question) -> dict[Group, dict[int, Numbers]]:
+    found: dict[Group, dict[int, Numbers]] = {}
+    for row in rows:
+        group = tuple(row[f"_group_{place}"] for place in range(len(question.group_names)))
+        values = row.get("_values", 0)
+        numbers = Numbers(count=row["_count"], errors=row.get("_errors", 0), values=values)
+        if values:
+            quantiles = tuple(float(value) for value in row.get("_quantiles", ()))
+            low, high = float(row["_min"]), float(row["_max"])
+            numbers = replace(numbers, sum=float(row["_sum"]), min=low, max=high, quantiles=quantiles)
+        elif question.levels:
+            numbers = replace(numbers, quantiles=(None,) * len(question.levels))
+        found.setdefault(group, {})[row.get("_bucket", 0)] = numbers
+    return found
+
+
+def quantile_levels(argument: str, levels: Sequence[float]) -> tuple[float, ...]:
+    """Checked levels, as they were given."""
+    if isinstance(levels, (str, bytes)) or not isinstance(levels, Sequence) or len(levels) > 20:
+        raise BadArgument(argument, levels, "up to 20 numbers from 0 to 1")
+    for level in levels:
+        valid = isinstance(level, (int, float)) and not isinstance(level, bool) and math.isfinite(level)
+        if not valid or not 0 <= level <= 1:
+            raise BadArgument(argument, level, "a number from 0 to 1, such as 0.95")
+    return tuple(levels)

@@ -1,0 +1,101 @@
+"""What a query is about: filters, checked and turned into SQL conditions with bound parameters."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from beam_pipeline.query.errors import BadArgument
+from beam_pipeline.query.filters import FILTERS, Parameters
+from beam_pipeline.query.sources import Source
+from beam_pipeline.query.times import HOUR_MS, clamped, first_ms, last_ms
+
+SHORT_MS = 6 * HOUR_MS
+_NOT_COLUMNS = ("start", "end", "ignore_case")
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Conditions on the rows of one table."""
+
+    source: Source[Any]
+    identifying: tuple[str, ...]
+    """Conditions that hold for all versions of an event or for none, such as its project."""
+    other: tuple[str, ...]
+    """Conditions that one version of an event may meet and another not."""
+    parameters: Parameters
+    given: Mapping[str, Any]
+    """The filters that were given, without `start` and `end`."""
+    start_ms: int | None
+    end_ms: int | None
+
+    @property
+    def where(self) -> str:
+        """All conditions, for the rows themselves."""
+        return _all(*self.identifying, *self.other)
+
+    @property
+    def where_identity(self) -> str:
+        """The conditions that also hold for other versions of the same events."""
+        return _all(*self.identifying)
+
+    @property
+    def matches(self) -> str:
+        """The other conditions as a number, 1 or 0, where they are not NULL."""
+        return f"toUInt8(ifNull({_all(*self.other)}, 0))"
+
+    @property
+    def fixed(self) -> frozenset[str]:
+        """The identifying columns of which only one value is asked for."""
+        return frozenset(name for name in self.source.identifying if name in self.given)
+
+    @property
+    def digest(self) -> str:
+        """The same for the same conditions, whatever their order."""
+        asked = (sorted((*self.identifying, *self.other)), sorted(self.parameters.items()))
+        return hashlib.sha256(repr((self.source.event_type, asked)).encode()).hexdigest()[:12]
+
+    @property
+    def is_short(self) -> bool:
+        """Whether they are on a range of no more than some hours."""
+        if self.start_ms is None or self.end_ms is None:
+            return False
+        return self.end_ms - self.start_ms < SHORT_MS
+
+    def only(self, sql: str, **parameters: Any) -> Conditions:
+        """These and one more, which may differ between versions."""
+        return replace(self, other=(*self.other, sql), parameters={**self.parameters, **parameters})
+
+
+def conditions(source: Source[Any], filters: Mapping[str, Any], project_id: str | None) -> Conditions:
+    """Conditions from filters; with a `project_id` never any on another project. Raises BadArgument."""
+    given = {name: value for name, value in filters.items() if value is not None}
+    known = FILTERS[source.event_type]
+    for name in given:
+        if name not in known and name not in _NOT_COLUMNS:
+            raise BadArgument("filter", name, f"one of {', '.join(sorted({*known, *_NOT_COLUMNS}))}")
+    if project_id is not None and given.setdefault("project_id", project_id) != project_id:
+        raise BadArgument("project_id", given["project_id"], f"{project_id!r}, the project of this provider, or None")
+    identifying, other, parameters = list[str](), list[str](), Parameters()
+    ignore_case = given.pop("ignore_case", False)
+    if not isinstance(ignore_case, bool):
+        raise BadArgument("ignore_case", ignore_case, "True or False")
+    start_ms = first_ms("start", given.pop("start")) if "start" in given else None
+    end_ms = last_ms("end", given.pop("end")) if "end" in given else None
+    if start_ms is not None and end_ms is not None and start_ms > end_ms:
+        raise BadArgument("start", filters["start"], f"no later than end, {filters['end']!r}")
+    for bound, value, comparison in (("start_ms", start_ms, ">="), ("end_ms", end_ms, "<=")):
+        if value is not None:
+            other.append(f"{source.time} {comparison} fromUnixTimestamp64Milli({{{bound}:Int64}}, 'UTC')")
+            parameters[bound] = clamped(value)
+    for name, value in given.items():
+        compiled, values = known[name].compile(name, known[name].column, value, ignore_case)
+        (identifying if name in source.identifying else other).extend(compiled)
+        parameters |= values
+    return Conditions(source, tuple(identifying), tuple(other), parameters, given, start_ms, end_ms)
+
+
+def _all(*conditions: str) -> str:
+    return " AND ".join(conditions) or "1"

@@ -1,0 +1,33 @@
+"""Runs queries within limits of time and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from beam_pipeline.query.errors import translated
+from transforms.clickhouse import ClickHouse
+
+_INDEX_LOOKUPS = 1000
+"""Past so many values a look into a bloom filter index takes longer than reading what it would leave out."""
+
+
+@dataclass(frozen=True)
+class Database:
+    """A client, and what one query on it may take."""
+
+    client: ClickHouse
+    max_execution_s: float
+    max_memory_bytes: int
+
+    def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The rows of a query. Raises QueryError."""
+        settings = {
+            "max_execution_time": self.max_execution_s,
+            "max_memory_usage": self.max_memory_bytes,
+            "max_bytes_before_external_group_by": self.max_memory_bytes // 2,
+            "use_index_for_in_with_subqueries_max_values": _INDEX_LOOKUPS,
+        }
+        with translated():
+            return self.client.query(sql, parameters, settings)

@@ -1,0 +1,81 @@
+"""How scores are distributed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from beam_pipeline.query.aggregates import Question, answer
+from beam_pipeline.query.conditions import Conditions
+from beam_pipeline.query.database import Database
+from beam_pipeline.query.errors import BadArgument
+from beam_pipeline.query.filters import number
+from beam_pipeline.query.model import HistogramBin, ScoreDistribution, TimeSeries
+from beam_pipeline.query.newest import Column, newest_events
+from beam_pipeline.query.pages import whole
+
+MAX_BINS = 1000
+
+
+def read_distribution(
+    database: Database,
+    conditions: Conditions,
+    value: str,
+    *,
+    bins: int,
+    low: float | None,
+    high: float | None,
+    levels: Sequence[float],
+    trend: TimeSeries | None,
+) -> ScoreDistribution:
+    """The distribution of a column, over bins of equal width from `low` to `high`, by default all values."""
+    whole("bins", bins, 1, MAX_BINS)
+    low = low if low is None else number("low", low)
+    high = high if high is None else number("high", high)
+    if low is not None and high is not None and low >= high:
+        raise BadArgument("low", low, f"less than high, {high}")
+    found = answer(database, Question(conditions, value, levels=tuple(levels)), "events").numbers[()][0]
+    first = found.min if low is None else low
+    last = found.max if high is None else high
+    counts = [0] * (bins + 2)
+    edges = list[float]()
+    # With one limit given all values may be on the other side of it.
+    if first is not None and last is not None and first <= last:
+        edges = _edges(first, last, bins)
+        counts = _count(database, conditions, value, edges)
+    elif found.values:
+        counts[0 if high is None else -1] = found.values
+    return ScoreDistribution(
+        count=found.values,
+        mean=found.average,
+        minimum=found.min,
+        maximum=found.max,
+        percentiles=dict(zip(levels, found.quantiles, strict=True)),
+        histogram=[HistogramBin(*limits) for limits in zip(edges, edges[1:], counts[1:-1], strict=False)],
+        below=counts[0],
+        above=counts[-1],
+        trend=trend,
+    )
+
+
+def _edges(low: float, high: float, bins: int) -> list[float]:
+    if low == high:
+        return [low, high]
+    # Not low + width * place: the width of all there is would be infinite.
+    inner = [low * (1 - place / bins) + high * (place / bins) for place in range(1, bins)]
+    return [low, *sorted(min(max(edge, low), high) for edge in inner), high]
+
+
+def _count(database: Database, conditions: Conditions, value: str, edges: Sequence[float]) -> list[int]:
+    """How many are below the first edge, in each bin, and above the last edge."""
+    default = "0." if value == "normalized_value" else ""
+    events = newest_events(conditions, [Column("_value", value, default)])
+    place = "arrayCount(edge -> edge <= _value, {edges:Array(Float64)})"
+    rows = database.rows(
+        f"SELECT if(_value = {{last:Float64}}, {{bins:UInt64}}, {place}) AS _place, count() AS _count "
+        f"FROM ({events}) WHERE _value IS NOT NULL GROUP BY _place",
+        {**conditions.parameters, "edges": list(edges), "last": edges[-1], "bins": len(edges) - 1},
+    )
+    counts = [0] * (len(edges) + 1)
+    for row in rows:
+        counts[row["_place"]] = row["_count"]
+    return counts

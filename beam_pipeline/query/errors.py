@@ -1,0 +1,73 @@
+"""What can go wrong with a query, by what its caller can do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from transforms.clickhouse import ClickHouseError, SchemaError, Unavailable
+
+_TIMEOUT_CODES = {159, 160, 209}
+"""TIMEOUT_EXCEEDED, TOO_SLOW, SOCKET_TIMEOUT."""
+_MEMORY_CODES = {241}
+_SHOWN = 80
+
+
+class QueryError(Exception):
+    """A query gave no answer. Where ClickHouse is the reason, its error is the `__cause__`."""
+
+
+class BadArgument(QueryError, ValueError):
+    """An argument is not what it must be; nothing was asked of ClickHouse."""
+
+    def __init__(self, argument: str, value: Any, expected: str) -> None:
+        self.argument = argument
+        self.value = value
+        self.expected = expected
+        """What would be right."""
+        shown = repr(value)
+        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+        super().__init__(f"{argument}: {shown} must be {expected}")
+
+    def __reduce__(self) -> tuple[type[BadArgument], tuple[str, Any, str]]:
+        return type(self), (self.argument, self.value, self.expected)
+
+
+class NotFound(QueryError, LookupError):
+    """There is no event of this id, or none that this provider may see."""
+
+
+class ServerUnavailable(QueryError):
+    """ClickHouse cannot be reached or is overloaded; the same query may work later."""
+
+
+class QueryTimeout(QueryError, TimeoutError):
+    """The query took longer than `max_execution_s`; narrow it, by time or project."""
+
+
+class QueryTooLarge(QueryError):
+    """The query needed more memory than `max_memory_bytes`; narrow it, by time or project."""
+
+
+class SchemaNotMigrated(QueryError):
+    """The database lacks our tables or columns: `python -m beam_pipeline migrate` makes them."""
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns what the client raises into a QueryError."""
+    try:
+        yield
+    except ClickHouseError as error:
+        raise _error_class(error)(str(error)) from error
+
+
+def _error_class(error: ClickHouseError) -> type[QueryError]:
+    if error.code in _TIMEOUT_CODES:
+        return QueryTimeout
+    if error.code in _MEMORY_CODES:
+        return QueryTooLarge
+    if isinstance(error, SchemaError):
+        return SchemaNotMigrated
+    return ServerUnavailable if isinstance(error, Unavailable) else QueryError

@@ -1,0 +1,277 @@
+"""The filters that queries take, by event type, and what each means in SQL.
+
+No value is ever part of a statement: each is a bound parameter, named by its filter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypedDict, Union
+
+from beam_pipeline.query.errors import BadArgument
+
+JsonPath = Union[str, tuple[Union[str, int], ...]]
+"""A key, or keys and list positions (from 0; -1 is the last) one inside the other. A dot is part of a key."""
+JsonValue = Union[str, int, float, bool, None]
+"""What must be there. None: nothing, or null."""
+JsonFilter = Mapping[JsonPath, JsonValue]
+Texts = Union[str, Sequence[str]]
+
+
+class ScopeFilters(TypedDict, total=False):
+    """Filters of all event types. None is the same as not given."""
+
+    project_id: str | None
+    deployment_id: str | None
+    start: datetime | None
+    """The first moment, inclusive."""
+    end: datetime | None
+    """The last moment, inclusive."""
+
+
+class _NameFilters(ScopeFilters, total=False):
+    name: str | None
+    name_contains: Texts | None
+    """Text that must be in it, or several that must all be; no character is special."""
+    ignore_case: bool
+    """Whether `…_contains` takes upper and lower case for the same; False by default."""
+
+
+class _DurationFilters(_NameFilters, total=False):
+    status: str | None
+    """ok, error or unset."""
+    min_duration_ms: float | None
+    """Inclusive; events without a duration are left out."""
+    max_duration_ms: float | None
+
+
+class TraceFilters(_DurationFilters, total=False):
+    """Filters of traces."""
+
+    trace_id: str | None
+    metadata: JsonFilter | None
+    """Values by path, all of which must be there."""
+
+
+class SpanFilters(_DurationFilters, total=False):
+    """Filters of spans."""
+
+    trace_id: str | None
+    span_id: str | None
+    parent_span_id: str | None
+    kind: str | None
+    """internal, server, client, producer or consumer."""
+    attributes: JsonFilter | None
+
+
+class OperationFilters(TraceFilters, SpanFilters, total=False):
+    """Filters of traces or of spans, whichever a query is `of`."""
+
+
+class LogFilters(ScopeFilters, total=False):
+    """Filters of logs."""
+
+    trace_id: str | None
+    span_id: str | None
+    level: str | None
+    """debug, info, warn or error."""
+    message: str | None
+    message_contains: Texts | None
+    ignore_case: bool
+    attributes: JsonFilter | None
+
+
+class _ValueFilters(_NameFilters, total=False):
+    min_value: float | None
+    """Inclusive."""
+    max_value: float | None
+    """Inclusive."""
+
+
+class MetricFilters(_ValueFilters, total=False):
+    """Filters of metrics."""
+
+    type: str | None
+    """counter, gauge or histogram."""
+    unit: str | None
+    labels: JsonFilter | None
+
+
+class ScoreFilters(_ValueFilters, total=False):
+    """Filters of scores."""
+
+    trace_id: str | None
+    metadata: JsonFilter | None
+
+
+Parameters = dict[str, Any]
+Compiled = tuple[list[str], Parameters]
+_STATUS = ("unset", "ok", "error")
+_KIND = ("internal", "server", "client", "producer", "consumer")
+_LEVEL = ("debug", "info", "warn", "error")
+_TYPE = ("counter", "gauge", "histogram")
+
+
+@dataclass(frozen=True)
+class Filter:
+    """How one filter's value becomes conditions. `column` is what it is about."""
+
+    column: str
+    compile: Callable[[str, str, Any, bool], Compiled]
+    """Takes the filter's name, its column, its value and whether case is ignored."""
+    exact: bool = False
+    """Whether it is plain equality, which a column of a rollup can answer, too."""
+
+
+def text(argument: str, value: Any) -> str:
+    """A string that can be sent."""
+    if not isinstance(value, str):
+        raise BadArgument(argument, value, "a string")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BadArgument(argument, value, "valid Unicode, without lone surrogates") from None
+    return value
+
+
+def number(argument: str, value: Any) -> float:
+    """A finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise BadArgument(argument, value, "a number")
+    try:
+        if math.isfinite(float(value)):
+            return float(value)
+    except OverflowError:
+        pass
+    raise BadArgument(argument, value, "a finite number")
+
+
+def _equals(name: str, column: str, value: Any, _: bool) -> Compiled:
+    return [f"{column} = {{{name}:String}}"], {name: text(name, value)}
+
+
+def _one_of(choices: Sequence[str]) -> Filter:
+    def compiled(name: str, column: str, value: Any, ignore_case: bool) -> Compiled:
+        if not isinstance(value, str) or value not in choices:
+            raise BadArgument(name, value, f"one of {', '.join(choices)}")
+        return _equals(name, column, value, ignore_case)
+
+    return Filter("", compiled, exact=True)
+
+
+def _contains(name: str, column: str, value: Any, ignore_case: bool) -> Compiled:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, Sequence) or not texts or isinstance(texts, bytes):
+        raise BadArgument(name, value, "a string, or several")
+    position = "positionCaseInsensitiveUTF8" if ignore_case else "position"
+    conditions, parameters = [], Parameters()
+    for place, part in enumerate(texts):
+        conditions.append(f"{position}({column}, {{{name}_{place}:String}}) > 0")
+        parameters[f"{name}_{place}"] = text(name, part)
+    return conditions, parameters
+
+
+def _at_least(name: str, column: str, value: Any, _: bool) -> Compiled:
+    return [f"{column} >= {{{name}:Float64}}"], {name: number(name, value)}
+
+
+def _at_most(name: str, column: str, value: Any, _: bool) -> Compiled:
+    return [f"{column} <= {{{name}:Float64}}"], {name: number(name, value)}
+
+
+def json_path(argument: str, path: Any, prefix: str) -> tuple[str, Parameters]:
+    """A path as arguments of JSONExtract…, and their parameters."""
+    keys = (path,) if isinstance(path, str) else path
+    if not isinstance(keys, tuple) or not keys:
+        raise BadArgument(argument, path, "a key, or a tuple of keys and positions")
+    arguments, parameters = [], Parameters()
+    for place, key in enumerate(keys):
+        parameter = f"{prefix}_{place}"
+        if isinstance(key, int) and not isinstance(key, bool) and -(2**31) <= key < 2**31:
+            arguments.append(f"{{{parameter}:Int64}}")
+            parameters[parameter] = key + 1 if key >= 0 else key  # ClickHouse counts from 1
+        elif isinstance(key, str):
+            arguments.append(f"{{{parameter}:String}}")
+            parameters[parameter] = text(argument, key)
+        else:
+            raise BadArgument(argument, path, "a key, or a tuple of keys and positions")
+    return ", ".join(arguments), parameters
+
+
+def _json(name: str, column: str, value: Any, _: bool) -> Compiled:
+    if not isinstance(value, Mapping) or not value:
+        raise BadArgument(name, value, "a mapping of paths to values")
+    conditions, parameters = [], Parameters()
+    for place, (path, expected) in enumerate(value.items()):
+        prefix = f"{name}_{place}"
+        arguments, bound = json_path(name, path, f"{prefix}_path")
+        conditions.append(_json_condition(name, f"{column}, {arguments}", f"{prefix}_value", expected, bound))
+        parameters |= bound
+    return conditions, parameters
+
+
+def _json_condition(argument: str, place: str, parameter: str, expected: Any, bound: Parameters) -> str:
+    kind = f"toString(JSONType({place}))"
+    if expected is None:
+        return f"{kind} = 'Null'"
+    if isinstance(expected, bool):
+        bound[parameter] = expected
+        return f"({kind} = 'Bool' AND JSONExtractBool({place}) = {{{parameter}:Bool}})"
+    if isinstance(expected, str):
+        bound[parameter] = text(argument, expected)
+        return f"({kind} = 'String' AND JSONExtractString({place}) = {{{parameter}:String}})"
+    bound[parameter] = number(argument, expected)
+    same = f"({kind} IN ('Int64', 'UInt64', 'Double') AND JSONExtractFloat({place}) = {{{parameter}:Float64}})"
+    if isinstance(expected, int) and -(2**63) <= expected < 2**64:
+        # Beyond 2**53 several whole numbers are the same Float64.
+        bound[f"{parameter}_int"] = expected
+        whole = f"if({kind} = 'UInt64', toInt128(JSONExtractUInt({place})), toInt128(JSONExtractInt({place})))"
+        return f"if({kind} = 'Double', {same}, {same} AND {whole} = {{{parameter}_int:Int128}})"
+    return same
+
+
+def _named(column: str, template: Filter | Callable[[str, str, Any, bool], Compiled], exact: bool = False) -> Filter:
+    if isinstance(template, Filter):
+        return Filter(column, template.compile, template.exact)
+    return Filter(column, template, exact)
+
+
+def _equal(*columns: str) -> dict[str, Filter]:
+    return {column: _named(column, _equals, exact=True) for column in columns}
+
+
+def _jsons(*columns: str) -> dict[str, Filter]:
+    return {column: _named(column, _json) for column in columns}
+
+
+def _between(column: str, suffix: str) -> dict[str, Filter]:
+    return {f"min_{suffix}": _named(column, _at_least), f"max_{suffix}": _named(column, _at_most)}
+
+
+_SCOPE = _equal("project_id", "deployment_id")
+_NAME = {**_SCOPE, **_equal("name"), "name_contains": _named("name", _contains)}
+_TIMED = {**_NAME, "status": _named("status", _one_of(_STATUS)), **_between("duration_ms", "duration_ms")}
+_VALUED = {**_NAME, **_between("value", "value")}
+
+FILTERS: Mapping[str, Mapping[str, Filter]] = {
+    "trace": {**_TIMED, **_equal("trace_id"), **_jsons("metadata")},
+    "span": {
+        **_TIMED,
+        **_equal("trace_id", "span_id", "parent_span_id"),
+        "kind": _named("kind", _one_of(_KIND)),
+        **_jsons("attributes"),
+    },
+    "log": {
+        **_SCOPE,
+        **_equal("trace_id", "span_id", "message"),
+        "level": _named("level", _one_of(_LEVEL)),
+        "message_contains": _named("message", _contains),
+        **_jsons("attributes"),
+    },
+    "metric": {**_VALUED, "type": _named("type", _one_of(_TYPE)), **_equal("unit"), **_jsons("labels")},
+    "score": {**_VALUED, **_equal("trace_id"), **_jsons("metadata")},
+}
+"""By event type and name; `start`, `end` and `ignore_case` are understood by `Conditions`."""

@@ -1,0 +1,125 @@
+"""Pages of a list: by number, or by a cursor, which is a position in the list's order."""
+
+from __future__ import annotations
+
+import base64
+import json
+from itertools import islice
+from typing import Any, Literal
+
+from beam_pipeline.query.conditions import Conditions
+from beam_pipeline.query.database import Database
+from beam_pipeline.query.errors import BadArgument
+from beam_pipeline.query.model import Event, Page
+from beam_pipeline.query.newest import Order, Position, count_events, newest_rows
+from beam_pipeline.query.sources import Source
+
+DEFAULT_PER_PAGE = 50
+MAX_PER_PAGE = 1000
+MAX_SKIPPED = 10_000
+"""How many events a page's number may skip: they are read to be counted. A cursor skips nothing."""
+
+Count = Literal["exact", "none"]
+
+
+def read_page(
+    database: Database,
+    source: Source[Event],
+    conditions: Conditions,
+    *,
+    page: int | None,
+    per_page: int,
+    cursor: str | None,
+    count: Count,
+) -> Page[Event]:
+    """A page of the events that meet the conditions, latest first. Raises QueryError."""
+    per_page = whole("per_page", per_page, 1, MAX_PER_PAGE)
+    if count not in ("exact", "none"):
+        raise BadArgument("count", count, "exact or none")
+    order = Order(source)
+    if cursor is not None:
+        if page is not None:
+            raise BadArgument("page", page, "left out when there is a cursor")
+        after: Position | None = decode_cursor(cursor, conditions, order)
+        reached = True
+    else:
+        page = whole("page", page or 0, 0, MAX_SKIPPED)
+        if page * per_page > MAX_SKIPPED:
+            raise BadArgument("page", page, f"at most {MAX_SKIPPED // per_page} for {per_page} a page; use the cursor")
+        after, reached = _skip(database, conditions, order, page * per_page)
+    rows = []
+    if reached:
+        found = newest_rows(database, conditions, order, after, source.selection, per_page + 1)
+        rows = list(islice(found, per_page + 1))
+    has_more = len(rows) > per_page
+    return Page(
+        items=[source.event(row) for row in rows[:per_page]],
+        per_page=per_page,
+        page=page,
+        total=count_events(database, conditions) if count == "exact" else None,
+        has_more=has_more,
+        next_cursor=encode_cursor(conditions, order.position(rows[per_page - 1])) if has_more else None,
+    )
+
+
+def read_versions(database: Database, source: Source[Event], conditions: Conditions) -> list[Event]:
+    """The events that meet conditions which hold for all their versions: one look is enough."""
+    rows = database.rows(
+        f"SELECT {source.selection} FROM {source.table} WHERE {conditions.where_identity} "
+        f"ORDER BY {source.version} DESC LIMIT 1 BY {', '.join(source.identifying)}",
+        conditions.parameters,
+    )
+    return [source.event(row) for row in rows]
+
+
+def read_slowest(database: Database, source: Source[Event], conditions: Conditions, limit: int) -> list[Event]:
+    """The events with the longest durations."""
+    limit = whole("limit", limit, 1, MAX_PER_PAGE)
+    timed = conditions.only("duration_ms IS NOT NULL")
+    found = newest_rows(database, timed, Order(source, "duration_ms"), None, source.selection, limit)
+    return [source.event(row) for row in islice(found, limit)]
+
+
+def _skip(database: Database, conditions: Conditions, order: Order, events: int) -> tuple[Position | None, bool]:
+    """The position behind so many events, and whether there were as many."""
+    if not events:
+        return None, True
+    last = None
+    skipped = 0
+    for row in islice(newest_rows(database, conditions, order, None, "", events), events):
+        last = order.position(row)
+        skipped += 1
+    return last, skipped == events
+
+
+def encode_cursor(conditions: Conditions, position: Position) -> str:
+    """A position in the list of these conditions, in letters that fit into a URL."""
+    text = json.dumps([conditions.digest, *position], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: Any, conditions: Conditions, order: Order) -> Position:
+    """Raises BadArgument for anything but a cursor of a list with the same conditions."""
+    problem = BadArgument("cursor", cursor, "the next_cursor of a page of the same list, with the same filters")
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        digest, *position = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise problem from None
+    types = [*(int for _ in order.keys), *(str for _ in order.ties)]
+    if digest != conditions.digest or [type(value) for value in position] != types:
+        raise problem
+    if any(not -(2**63) <= value < 2**63 for value in position if isinstance(value, int)):
+        raise problem
+    try:
+        "".join(value for value in position if isinstance(value, str)).encode()
+    except UnicodeEncodeError:
+        raise problem from None
+    return tuple(position)
+
+
+def whole(argument: str, value: Any, least: int, most: int) -> int:
+    """A whole number within limits."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise BadArgument(argument, value, f"a whole number from {least} to {most}")
+    return value

@@ -1,0 +1,386 @@
+"""The query API: what was loaded, by project, time and anything else that events have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, Union
+
+from beam_pipeline.query.aggregates import Question, SourceChoice, answer, quantile_levels
+from beam_pipeline.query.conditions import Conditions, conditions
+from beam_pipeline.query.database import Database
+from beam_pipeline.query.distribution import read_distribution
+from beam_pipeline.query.errors import BadArgument, NotFound, translated
+from beam_pipeline.query.filters import (
+    JsonPath,
+    LogFilters,
+    MetricFilters,
+    OperationFilters,
+    ScoreFilters,
+    SpanFilters,
+    TraceFilters,
+    number,
+    text,
+)
+from beam_pipeline.query.model import (
+    Event,
+    Log,
+    Metric,
+    Page,
+    Score,
+    ScoreDistribution,
+    Span,
+    Statistics,
+    TimeSeries,
+    Trace,
+)
+from beam_pipeline.query.pages import DEFAULT_PER_PAGE, Count, read_page, read_slowest, read_versions
+from beam_pipeline.query.series import (
+    Values,
+    check_buckets,
+    count_only,
+    errors,
+    interval_ms,
+    measures,
+    per_second,
+    quantiles,
+    statistics,
+    time_series,
+)
+from beam_pipeline.query.sources import LOGS, METRICS, SCORES, SPANS, TRACES, Source
+from beam_pipeline.query.tree import SpanTree, build_span_tree
+from transforms.clickhouse import ClickHouse, ClickHouseConfig
+from transforms.rollups import QUANTILES
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+Interval = Union[timedelta, int]
+"""The length of a bucket: whole seconds."""
+Operation = Literal["trace", "span"]
+
+
+class ClickHouseQueryProvider:
+    """Queries over the loaded events. Threads may share it.
+
+    Each event appears once, in its newest version, and filters are on that version. Every method blocks and raises a
+    QueryError: BadArgument before anything is asked, QueryTimeout and QueryTooLarge when a query exceeds its limits.
+
+    Lists take `page`, from 0, or the `cursor` that another page has as its `next_cursor`, `per_page`, up to 1000, and
+    `count`: "exact" also tells the total, for which all that meets the filters is read; "none" does not.
+
+    Series have buckets of `interval` without holes, counted from 1970-01-01 in UTC, for each group in `group_by`, from
+    `start` to `end` or else from the first to the last event. `source`: "auto" takes the hourly rollup for whole hours
+    (`end` being their last millisecond, or none) if all filters and groups are in it, else the events; "rollup" extends
+    the range to whole hours; "events" counts each event once, which a rollup does not for those delivered again.
+    """
+
+    def __init__(
+        self,
+        clickhouse: ClickHouse | ClickHouseConfig,
+        *,
+        project_id: str | None = None,
+        max_execution_s: float = 30.0,
+        max_memory_bytes: int = 4 << 30,
+    ) -> None:
+        """With a client, queries are tried again as that is configured to, and it stays open; with a config they are not.
+
+        With a `project_id` no method ever returns another project's events. `max_execution_s` and `max_memory_bytes` are
+        the limits of one query; a method may take several.
+        """
+        if project_id is not None and not text("project_id", project_id):
+            raise BadArgument("project_id", project_id, "a project's id, or None for all projects")
+        if number("max_execution_s", max_execution_s) <= 0:
+            raise BadArgument("max_execution_s", max_execution_s, "more than 0")
+        if number("max_memory_bytes", max_memory_bytes) < 1:
+            raise BadArgument("max_memory_bytes", max_memory_bytes, "more than 0")
+        self.project_id = project_id
+        self._owned: ClickHouse | None = None
+        if isinstance(clickhouse, ClickHouseConfig):
+            # Trying again a query that took too long, or too much, only makes its caller wait.
+            with translated():
+                clickhouse = self._owned = replace(clickhouse, retry_attempts=1).connect()
+        self._database = Database(clickhouse, max_execution_s, int(max_memory_bytes))
+
+    def __enter__(self) -> ClickHouseQueryProvider:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the client that the provider has opened, if it has."""
+        if self._owned is not None:
+            self._owned.close()
+
+    def list_traces(
+        self,
+        *,
+        page: int | None = None,
+        per_page: int = DEFAULT_PER_PAGE,
+        cursor: str | None = None,
+        count: Count = "exact",
+        **filters: Unpack[TraceFilters],
+    ) -> Page[Trace]:
+        """Traces, latest first, by `TraceFilters`."""
+        return self._page(TRACES, filters, page, per_page, cursor, count)
+
+    def list_spans(
+        self,
+        *,
+        page: int | None = None,
+        per_page: int = DEFAULT_PER_PAGE,
+        cursor: str | None = None,
+        count: Count = "exact",
+        **filters: Unpack[SpanFilters],
+    ) -> Page[Span]:
+        """Spans, latest first, by `SpanFilters`."""
+        return self._page(SPANS, filters, page, per_page, cursor, count)
+
+    def list_logs(
+        self,
+        *,
+        page: int | None = None,
+        per_page: int = DEFAULT_PER_PAGE,
+        cursor: str | None = None,
+        count: Count = "exact",
+        **filters: Unpack[LogFilters],
+    ) -> Page[Log]:
+        """Log records, latest first, by `LogFilters`."""
+        return self._page(LOGS, filters, page, per_page, cursor, count)
+
+    def list_metrics(
+        self,
+        *,
+        page: int | None = None,
+        per_page: int = DEFAULT_PER_PAGE,
+        cursor: str | None = None,
+        count: Count = "exact",
+        **filters: Unpack[MetricFilters],
+    ) -> Page[Metric]:
+        """Measurements, latest first, by `MetricFilters`."""
+        return self._page(METRICS, filters, page, per_page, cursor, count)
+
+    def list_scores(
+        self,
+        *,
+        page: int | None = None,
+        per_page: int = DEFAULT_PER_PAGE,
+        cursor: str | None = None,
+        count: Count = "exact",
+        **filters: Unpack[ScoreFilters],
+    ) -> Page[Score]:
+        """Scores, latest first, by `ScoreFilters`."""
+        return self._page(SCORES, filters, page, per_page, cursor, count)
+
+    def get_trace(self, trace_id: str, *, project_id: str | None = None) -> Trace:
+        """The trace of this id. Raises NotFound; BadArgument when several projects have one and none was named."""
+        asked = self._conditions(TRACES, {"trace_id": text("trace_id", trace_id), "project_id": project_id})
+        found = read_versions(self._database, TRACES, asked)
+        if not found:
+            raise NotFound(f"there is no trace {trace_id!r}")
+        if len(found) > 1:
+            projects = ", ".join(sorted(repr(trace.project_id) for trace in found))
+            raise BadArgument("project_id", project_id, f"one of {projects}, which all have this trace")
+        return found[0]
+
+    def get_spans_for_trace(self, trace_id: str, *, project_id: str | None = None) -> list[Span]:
+        """The trace's spans, earliest first; none when there are none."""
+        asked = self._conditions(SPANS, {"trace_id": text("trace_id", trace_id), "project_id": project_id})
+        return sorted(read_versions(self._database, SPANS, asked), key=lambda span: (span.start_time, span.id))
+
+    def get_span_tree(self, trace_id: str, *, project_id: str | None = None) -> SpanTree:
+        """The trace's spans as a tree. Raises NotFound; BadArgument when several projects have such a trace."""
+        spans = self.get_spans_for_trace(trace_id, project_id=project_id)
+        projects = sorted({span.project_id for span in spans})
+        if len(projects) > 1:
+            raise BadArgument("project_id", project_id, f"one of {projects}, which all have spans of this trace")
+        if not spans:
+            raise NotFound(f"there are no spans of trace {trace_id!r}")
+        return build_span_tree(spans)
+
+    def slowest_traces(self, limit: int = 10, **filters: Unpack[TraceFilters]) -> list[Trace]:
+        """The traces that took longest, at most 1000; of equal ones the latest first. Without a duration they are left out."""
+        return read_slowest(self._database, TRACES, self._conditions(TRACES, filters), limit)
+
+    def slowest_spans(self, limit: int = 10, **filters: Unpack[SpanFilters]) -> list[Span]:
+        """The spans that took longest, as `slowest_traces`."""
+        return read_slowest(self._database, SPANS, self._conditions(SPANS, filters), limit)
+
+    def get_trace_count_time_series(
+        self,
+        *,
+        interval: Interval,
+        group_by: Sequence[str] = (),
+        source: SourceChoice = "auto",
+        **filters: Unpack[TraceFilters],
+    ) -> TimeSeries:
+        """How many traces began in each interval."""
+        return self._series(TRACES, filters, interval, source, count_only, group_by=group_by)
+
+    def get_error_rate_time_series(
+        self,
+        *,
+        interval: Interval,
+        group_by: Sequence[str] = (),
+        source: SourceChoice = "auto",
+        **filters: Unpack[TraceFilters],
+    ) -> TimeSeries:
+        """Traces by interval with `error_count` and `error_rate`, from 0 to 1; 0 where there are none."""
+        return self._series(TRACES, filters, interval, source, errors, group_by=group_by)
+
+    def latency_time_series(
+        self,
+        *,
+        interval: Interval,
+        of: Operation = "trace",
+        percentiles: Sequence[float] = QUANTILES,
+        group_by: Sequence[str] = (),
+        source: SourceChoice = "auto",
+        **filters: Unpack[OperationFilters],
+    ) -> TimeSeries:
+        """Percentiles of durations by interval, in milliseconds: `p50` for 0.5. None where there are no durations."""
+        levels = quantile_levels("percentiles", percentiles)
+        kept = {"value": "duration_ms", "levels": levels, "group_by": group_by}
+        return self._series(_operation(of), filters, interval, source, quantiles(levels), **kept)
+
+    def latency_percentiles(
+        self,
+        *,
+        of: Operation = "trace",
+        percentiles: Sequence[float] = QUANTILES,
+        group_by: Sequence[str] = (),
+        source: SourceChoice = "auto",
+        **filters: Unpack[OperationFilters],
+    ) -> Statistics:
+        """Percentiles of durations over the whole range, as `latency_time_series`."""
+        levels = quantile_levels("percentiles", percentiles)
+        kept = {"value": "duration_ms", "levels": levels, "group_by": group_by}
+        return self._statistics(_operation(of), filters, source, quantiles(levels), **kept)
+
+    def throughput(
+        self,
+        *,
+        interval: Interval,
+        of: Operation = "trace",
+        group_by: Sequence[str] = (),
+        source: SourceChoice = "auto",
+        **filters: Unpack[OperationFilters],
+    ) -> TimeSeries:
+        """Traces or spans by interval with `per_second`: of the part of the interval that is in the range."""
+        return self._series(_operation(of), filters, interval, source, per_second, group_by=group_by)
+
+    def error_rate(
+        self,
+        *,
+        of: Operation = "trace",
+        group_by: Sequence[str] = (),
+        source: SourceChoice = "auto",
+        **filters: Unpack[OperationFilters],
+    ) -> Statistics:
+        """`error_count` and `error_rate` over the whole range."""
+        return self._statistics(_operation(of), filters, source, errors, group_by=group_by)
+
+    def log_volume(
+        self,
+        *,
+        interval: Interval,
+        group_by: Sequence[str] = ("level",),
+        source: SourceChoice = "auto",
+        **filters: Unpack[LogFilters],
+    ) -> TimeSeries:
+        """How many log records there are by interval and level."""
+        return self._series(LOGS, filters, interval, source, count_only, group_by=group_by)
+
+    def metric_series(
+        self,
+        *,
+        interval: Interval,
+        percentiles: Sequence[float] = (),
+        group_by: Sequence[str] = (),
+        group_by_labels: Sequence[JsonPath] = (),
+        source: SourceChoice = "auto",
+        **filters: Unpack[MetricFilters],
+    ) -> TimeSeries:
+        """Values of metrics by interval: `sum`, `avg`, `min`, `max` and percentiles, `p50` for 0.5.
+
+        `group_by_labels` are paths in the labels. Their values are told under `labels.` and the path: text as it is,
+        anything else as JSON; 1 and 1.0 are one group, and a missing one is None.
+        """
+        levels = quantile_levels("percentiles", percentiles)
+        kept = {"value": "value", "levels": levels, "group_by": group_by, "labels": group_by_labels}
+        return self._series(METRICS, filters, interval, source, measures(levels), **kept)
+
+    def score_distribution(
+        self,
+        *,
+        bins: int = 10,
+        low: float | None = None,
+        high: float | None = None,
+        normalized: bool = False,
+        percentiles: Sequence[float] = QUANTILES,
+        interval: Interval | None = None,
+        **filters: Unpack[ScoreFilters],
+    ) -> ScoreDistribution:
+        """The distribution of scores: mean, percentiles, and a histogram of equal bins from `low` to `high`.
+
+        Without limits it is of all values. `normalized`: of the normalized values, without scores that have none. With an
+        interval there is a trend by interval, too. Always from events.
+        """
+        levels = quantile_levels("percentiles", percentiles)
+        value = "normalized_value" if normalized else "value"
+        trend = None
+        if interval is not None:
+            trend = self._series(SCORES, filters, interval, "events", measures(()), value=value)
+        asked = self._conditions(SCORES, filters)
+        return read_distribution(
+            self._database, asked, value, bins=bins, low=low, high=high, levels=levels, trend=trend
+        )
+
+    def _series(
+        self,
+        source: Source[Any],
+        filters: Mapping[str, Any],
+        interval: Interval,
+        choice: SourceChoice,
+        values: Values,
+        **kept: Any,
+    ) -> TimeSeries:
+        asked = _question(self._conditions(source, filters), interval_ms=interval_ms(interval), **kept)
+        check_buckets(asked)
+        return time_series(asked, answer(self._database, asked, choice), values)
+
+    def _statistics(
+        self, source: Source[Any], filters: Mapping[str, Any], choice: SourceChoice, values: Values, **kept: Any
+    ) -> Statistics:
+        asked = _question(self._conditions(source, filters), **kept)
+        return statistics(asked, answer(self._database, asked, choice), values)
+
+    def _page(
+        self,
+        source: Source[Event],
+        filters: Mapping[str, Any],
+        page: int | None,
+        per_page: int,
+        cursor: str | None,
+        count: Count,
+    ) -> Page[Event]:
+        asked = self._conditions(source, filters)
+        return read_page(self._database, source, asked, page=page, per_page=per_page, cursor=cursor, count=count)
+
+    def _conditions(self, source: Source[Any], filters: Mapping[str, Any]) -> Conditions:
+        return conditions(source, filters, self.project_id)
+
+
+def _operation(of: Any) -> Source[Any]:
+    if of not in ("trace", "span"):
+        raise BadArgument("of", of, "trace or span")
+    return TRACES if of == "trace" else SPANS
+
+
+def _question(asked: Conditions, group_by: Any = (), labels: Any = (), **kept: Any) -> Question:
+    for name, value in (("group_by", group_by), ("group_by_labels", labels)):
+        if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+            raise BadArgument(name, value, "a sequence, such as a tuple")
+    return Question(asked, group_by=tuple(group_by), labels=tuple(labels), **kept)

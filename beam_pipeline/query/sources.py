@@ -1,0 +1,98 @@
+"""The five event tables as queries see them: what identifies an event, what tells its versions, and how a row is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Generic
+
+from beam_pipeline.query.model import Event, Log, Metric, Score, Span, Trace
+from beam_pipeline.query.times import from_ms
+from transforms.events import TABLES, TIME
+
+Row = Mapping[str, Any]
+_VERSION_SHIFT = 64
+
+
+@dataclass(frozen=True)
+class Source(Generic[Event]):
+    """An event table.
+
+    A project's event is identified by `identity`. Of an event that was delivered again ReplacingMergeTree keeps one row
+    for each sorting key, and so an older version stays when the newer has another time, deployment or name: a query must
+    tell which is the newest. Spans are identified within their trace, as the table's key has it.
+    """
+
+    event_type: str
+    model: type[Event]
+    identity: tuple[str, ...] = ("id",)
+    key: tuple[str, ...] = ("deployment_id",)
+    """Columns of the sorting key that may differ between versions, besides the time."""
+
+    @property
+    def table(self) -> str:
+        return TABLES[self.event_type].table
+
+    @property
+    def time(self) -> str:
+        return TABLES[self.event_type].time_column
+
+    @property
+    def identifying(self) -> tuple[str, ...]:
+        """The columns that identify an event among those of all projects."""
+        return ("project_id", *self.identity)
+
+    @property
+    def version(self) -> str:
+        """An expression that is greater for the newer of two rows of an event, and equal only where a merge keeps one.
+
+        First `ingested_at`; of one load's chunk the later insert, which is the row that a merge keeps; then anything that
+        is the same in every query. It is one number, since tuples compare several times slower.
+        """
+        rest = ", ".join(("load_id", "block", self.time, *self.key))
+        part = "toUInt64(least(toUInt32OrZero(splitByChar('.', block)[3]), 65535))"
+        return (
+            f"bitShiftLeft(toInt128(toUnixTimestamp64Milli(ingested_at)), {_VERSION_SHIFT})"
+            f" + bitShiftLeft({part}, 48) + bitShiftRight(cityHash64({rest}), 16)"
+        )
+
+    @property
+    def selection(self) -> str:
+        """The columns of an event. No alias is a column's name: conditions would be on the alias."""
+        return ", ".join(self._selected(name) for name in self._fields)
+
+    @property
+    def _fields(self) -> tuple[str, ...]:
+        model: Any = self.model
+        return tuple(field.name for field in fields(model))
+
+    def _selected(self, field: str) -> str:
+        column = self._column(field)
+        return f"toUnixTimestamp64Milli({column}) AS _{field}" if self._is_time(column) else f"{column} AS _{field}"
+
+    def _column(self, field: str) -> str:
+        return TABLES[self.event_type].id_column if field == "id" else field.removesuffix("_json")
+
+    def _is_time(self, column: str) -> bool:
+        return column == "ingested_at" or bool(TABLES[self.event_type].schema.field(column).type == TIME)
+
+    def event(self, row: Row) -> Event:
+        """An event from a row of its `selection`."""
+        values = {}
+        for name in self._fields:
+            value = row[f"_{name}"]
+            is_time = value is not None and self._is_time(self._column(name))
+            values[name] = from_ms(value) if is_time else value
+        return self.model(**values)
+
+
+def ingested_ms(versions: Sequence[int]) -> int:
+    """The earliest `ingested_at` among versions."""
+    return min(versions) >> _VERSION_SHIFT
+
+
+TRACES = Source("trace", Trace, ("trace_id",))
+SPANS = Source("span", Span, ("trace_id", "span_id"))
+LOGS = Source("log", Log)
+METRICS = Source("metric", Metric, key=("deployment_id", "name"))
+SCORES = Source("score", Score, key=("deployment_id", "name"))

@@ -1,0 +1,39 @@
+"""Times as the query API takes and gives them: aware datetimes outside, whole milliseconds since 1970 inside."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+from beam_pipeline.query.errors import BadArgument
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MS = timedelta(milliseconds=1)
+_FIRST_MS = (datetime(1900, 1, 1, tzinfo=timezone.utc) - _EPOCH) // _MS
+_LAST_MS = (datetime(2300, 1, 1, tzinfo=timezone.utc) - _EPOCH) // _MS - 1
+HOUR_MS = 3_600_000
+
+
+def from_ms(milliseconds: int) -> datetime:
+    """An aware datetime in UTC."""
+    return _EPOCH + timedelta(milliseconds=milliseconds)
+
+
+def first_ms(argument: str, value: object) -> int:
+    """The first millisecond at or after a time."""
+    return -(-_since_epoch(argument, value) // _MS)
+
+
+def last_ms(argument: str, value: object) -> int:
+    """The last millisecond at or before a time."""
+    return _since_epoch(argument, value) // _MS
+
+
+def clamped(milliseconds: int) -> int:
+    """The same, but no further than just outside of what a table can hold, where the server's own functions are right."""
+    return min(max(milliseconds, _FIRST_MS - 1), _LAST_MS + 1)
+
+
+def _since_epoch(argument: str, value: object) -> timedelta:
+    if not isinstance(value, datetime) or value.tzinfo is None or value.utcoffset() is None:
+        raise BadArgument(argument, value, "a datetime with a time zone")
+    return value - _EPOCH

@@ -1,0 +1,200 @@
+"""What queries read, and how long they take, against the SQL of the product that this replaces, on the same tables.
+
+    python -m benchmarks.query_reads [--rows=5000000] [--rounds=5] [--json]
+
+The tables hold a month of 20 projects, each event once, some delivered again. The other product's queries say FINAL on the
+whole table, LIKE, OFFSET and a count of everything, for the same questions. Times are the best round's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from beam_pipeline.query import ClickHouseQueryProvider
+from beam_pipeline.schema import SchemaOptions, run_migrations
+from tests.support.query_reads import CountingClient
+from transforms.clickhouse import ClickHouse, ClickHouseConfig
+
+PROJECTS = 20
+START = datetime(2100, 11, 1, tzinfo=timezone.utc)
+"""In the future, where no TTL is."""
+DAYS = 30
+
+_COLUMNS = {
+    "traces": "trace_id, name, status, start_time, duration_ms",
+    "spans": "span_id, trace_id, name, kind, status, start_time, duration_ms",
+    "logs": "id, level, message, timestamp",
+    "metrics": "id, name, value, timestamp",
+    "scores": "id, name, value, timestamp",
+}
+
+
+def fill(client: ClickHouse, rows: int) -> None:
+    """Rows in the order of time, in loads of a day, each thousandth event delivered again a day later."""
+    run_migrations(client, SchemaOptions(ttl_days=0, logs_ttl_days=0))
+    per_day = rows // DAYS
+    for day in range(DAYS):
+        first = int((START + timedelta(days=day)).timestamp() * 1000)
+        for table, columns in _COLUMNS.items():
+            at = f"fromUnixTimestamp64Milli(toInt64({first} + intDiv(toInt64(number) * 86400000, {per_day})), 'UTC')"
+            key = f"toUInt64({day * per_day}) + number"
+            identity = f"lower(hex(sipHash128({key})))"
+            trace = f"lower(hex(sipHash128(intDiv({key}, 10))))"
+            name = f"concat('operation-', toString(({key}) % 7))"
+            values = {
+                "traces": f"{identity}, {name}, if({key} % 20 = 0, 'error', 'ok'), {at}, {key} % 5000",
+                "spans": f"{identity}, {trace}, {name}, 'server', if({key} % 20 = 0, 'error', 'ok'), {at}, {key} % 900",
+                "logs": f"{identity}, if({key} % 9 = 0, 'error', 'info'), concat('item ', toString({key}), ' 100% done'), {at}",
+                "metrics": f"{identity}, {name}, {key} % 1000, {at}",
+                "scores": f"{identity}, {name}, ({key} % 100) / 100, {at}",
+            }[table]
+            project = f"concat('project-', toString(intDiv({key}, 10) % {PROJECTS}))"
+            for again, condition in ((0, "1"), (1, "number % 1000 = 0")):
+                ingested = f"fromUnixTimestamp64Milli(toInt64({first + (again + 1) * 86_400_000}), 'UTC')"
+                client.command(
+                    f"INSERT INTO mastra_admin_{table} ({columns}, project_id, recorded_at, ingested_at, load_id, block) "
+                    f"SELECT {values}, {project}, {at}, {ingested}, 'load-{day}-{again}', '0.{START:%Y%m}.0' "
+                    f"FROM numbers({per_day}) WHERE {condition}"
+                )
+
+
+def an_id(client: ClickHouse, number: int) -> str:
+    return str(client.query(f"SELECT lower(hex(sipHash128(toUInt64({number})))) AS id")[0]["id"])
+
+
+def questions(
+    client: ClickHouse, rows: int
+) -> Mapping[str, tuple[str, Callable[[Any], Any], list[tuple[str, dict[str, Any]]]]]:
+    """By name: the table that is asked, our call, and the other product's statements."""
+    hour = START + timedelta(days=DAYS // 2, hours=12)
+    last = hour + timedelta(hours=1, milliseconds=-1)
+    scope = {"project_id": "project-3", "start": hour, "end": last}
+    where = "project_id = {p:String} AND {column} >= {a:String} AND {column} <= {b:String}"
+    bound = {"p": "project-3", "a": f"{hour:%Y-%m-%d %H:%M:%S}", "b": f"{last:%Y-%m-%d %H:%M:%S}.999"}
+    trace = an_id(client, rows // 2)
+    spans_of = an_id(client, rows // 20)
+
+    def page(table: str, column: str) -> list[tuple[str, dict[str, Any]]]:
+        said = where.replace("{column}", column)
+        select = f"FROM mastra_admin_{table} FINAL WHERE {said}"
+        return [
+            (f"SELECT count() AS total {select}", bound),
+            (f"SELECT * {select} ORDER BY {column} DESC LIMIT 50 OFFSET 0", bound),
+        ]
+
+    def series(measure: str) -> list[tuple[str, dict[str, Any]]]:
+        return [
+            (
+                f"SELECT toStartOfInterval(start_time, INTERVAL 1 HOUR) AS at, {measure} FROM mastra_admin_traces FINAL "
+                "WHERE project_id = {p:String} GROUP BY at ORDER BY at",
+                {"p": "project-3"},
+            )
+        ]
+
+    everything = {"project_id": "project-3", "start": START, "end": START + timedelta(days=DAYS, milliseconds=-1)}
+    message = {"project_id": "project-3", "start": hour, "end": last, "message_contains": "100% done"}
+    like = where.replace("{column}", "timestamp") + " AND message LIKE {m:String}"
+    return {
+        "get_trace": (
+            "traces",
+            lambda api: api.get_trace(trace),
+            [("SELECT * FROM mastra_admin_traces FINAL WHERE trace_id = {t:String} LIMIT 1", {"t": trace})],
+        ),
+        "get_spans_for_trace": (
+            "spans",
+            lambda api: api.get_spans_for_trace(spans_of),
+            [
+                (
+                    "SELECT * FROM mastra_admin_spans FINAL WHERE trace_id = {t:String} ORDER BY start_time",
+                    {"t": spans_of},
+                )
+            ],
+        ),
+        "list_traces, an hour": ("traces", lambda api: api.list_traces(**scope), page("traces", "start_time")),
+        "list_spans, an hour": ("spans", lambda api: api.list_spans(**scope), page("spans", "start_time")),
+        "list_logs, an hour": ("logs", lambda api: api.list_logs(**scope), page("logs", "timestamp")),
+        "list_metrics, an hour": ("metrics", lambda api: api.list_metrics(**scope), page("metrics", "timestamp")),
+        "list_scores, an hour": ("scores", lambda api: api.list_scores(**scope), page("scores", "timestamp")),
+        "list_logs, text": (
+            "logs",
+            lambda api: api.list_logs(count="none", **message),
+            [
+                (
+                    f"SELECT * FROM mastra_admin_logs FINAL WHERE {like} ORDER BY timestamp DESC LIMIT 50",
+                    {**bound, "m": "%100\\% done%"},
+                )
+            ],
+        ),
+        "trace counts, 30 days": (
+            "traces",
+            lambda api: api.get_trace_count_time_series(interval=3600, **everything),
+            series("count() AS n"),
+        ),
+        "error rate, 30 days": (
+            "traces",
+            lambda api: api.get_error_rate_time_series(interval=3600, **everything),
+            series("countIf(status = 'error') / count() AS rate"),
+        ),
+        "percentiles, 30 days": (
+            "traces",
+            lambda api: api.latency_percentiles(**everything),
+            series("quantiles(0.5, 0.95, 0.99)(duration_ms) AS q"),
+        ),
+    }
+
+
+def measured(client: ClickHouse, ask: Callable[[Any], Any], rounds: int) -> dict[str, Any]:
+    """Rows and bytes that were read, and milliseconds."""
+    counting = CountingClient(client)
+    ask(counting)
+    best = float("inf")
+    for _ in range(rounds):
+        started = time.perf_counter()
+        ask(client)
+        best = min(best, time.perf_counter() - started)
+    return {"rows": counting.rows, "bytes": counting.bytes, "ms": round(best * 1000, 1)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    results = {}
+    with tempfile.TemporaryDirectory() as directory, ClickHouseConfig(f"chdb://{directory}/ch").connect() as client:
+        fill(client, arguments.rows)
+        for name, (table, ask, statements) in questions(client, arguments.rows).items():
+            total = client.query(f"SELECT count() AS n FROM mastra_admin_{table}")[0]["n"]
+            ours = measured(client, lambda c, ask=ask: ask(_provider(c)), arguments.rounds)
+            theirs = measured(
+                client,
+                lambda c, statements=statements: [c.query(sql, bound) for sql, bound in statements],
+                arguments.rounds,
+            )
+            results[name] = {"table_rows": total, "ours": ours, "plan": theirs}
+            share = ours["rows"] / total
+            print(
+                f"{name:24} {ours['rows']:>10,} rows ({share:8.3%}) {ours['bytes'] / 1e6:>8.2f} MB {ours['ms']:>8} ms"
+                f"   plan: {theirs['rows']:>10,} rows {theirs['bytes'] / 1e6:>8.2f} MB {theirs['ms']:>8} ms"
+                f"   {theirs['ms'] / ours['ms']:6.1f} times",
+                file=sys.stderr if arguments.json else sys.stdout,
+                flush=True,
+            )
+    if arguments.json:
+        print(json.dumps(results))
+
+
+def _provider(client: Any) -> ClickHouseQueryProvider:
+    return ClickHouseQueryProvider(client)
+
+
+if __name__ == "__main__":
+    main()

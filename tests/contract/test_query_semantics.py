@@ -1,0 +1,278 @@
+"""What queries say of single cases, over both transports: versions, times, pages, rollups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from beam_pipeline.query import BadArgument, ClickHouseQueryProvider, NotFound
+from tests.support import query_events as events
+from tests.support.query_events import LOADED, NOON
+from transforms.clickhouse import ClickHouse
+
+HOUR, MS = timedelta(hours=1), timedelta(milliseconds=1)
+
+
+@pytest.fixture(scope="module", params=["embedded_admin", "server_admin"])
+def shared(request: pytest.FixtureRequest) -> Iterator[ClickHouse]:
+    with events.migrated_database(request.getfixturevalue(request.param)) as client:
+        yield client
+
+
+@pytest.fixture
+def database(shared: ClickHouse) -> ClickHouse:
+    """With empty tables."""
+    for event_type in events.MODELS:
+        events.empty(shared, event_type)
+    return shared
+
+
+@pytest.fixture
+def provider(database: ClickHouse) -> ClickHouseQueryProvider:
+    return ClickHouseQueryProvider(database)
+
+
+def trace(identity: str, at: datetime = NOON, version: int = 0, **fields: Any) -> events.Delivery:
+    return events.row("trace", id=identity, start_time=at, ingested_at=LOADED + version * MS, **fields)
+
+
+def span(identity: str, trace_id: str, **fields: Any) -> events.Delivery:
+    return events.row("span", id=identity, trace_id=trace_id, **fields)
+
+
+def ids(found: Any) -> list[str]:
+    return [one.id for one in found]
+
+
+def test_a_trace_is_its_newest_version(database: ClickHouse, provider: ClickHouseQueryProvider) -> None:
+    older, newer = (
+        trace("t", version=1, status="unset"),
+        trace("t", NOON + 3 * HOUR, 2, status="ok", deployment_id="d2"),
+    )
+    events.insert(database, "trace", [newer])
+    events.insert(database, "trace", [older])
+    assert provider.get_trace("t").status == "ok"
+    assert provider.list_traces(status="unset").items == []
+    assert provider.list_traces(end=NOON).total == 0
+    assert ids(provider.list_traces(deployment_id="d2")) == ["t"]
+
+
+def test_what_is_not_there_is_not_found(provider: ClickHouseQueryProvider) -> None:
+    with pytest.raises(NotFound, match="'absent'"):
+        provider.get_trace("absent")
+    with pytest.raises(NotFound, match="'absent'"):
+        provider.get_span_tree("absent")
+    assert provider.get_spans_for_trace("absent") == []
+
+
+def test_an_id_in_several_projects_needs_a_project(database: ClickHouse, provider: ClickHouseQueryProvider) -> None:
+    events.insert(database, "trace", [trace("t", project_id="a"), trace("t", project_id="b")])
+    events.insert(database, "span", [span("s", "t", project_id="a"), span("s", "t", project_id="b")])
+    with pytest.raises(BadArgument, match="project_id: None must be one of 'a', 'b'"):
+        provider.get_trace("t")
+    with pytest.raises(BadArgument, match="project_id"):
+        provider.get_span_tree("t")
+    assert provider.get_trace("t", project_id="b").project_id == "b"
+    assert len(provider.get_span_tree("t", project_id="b")) == 1
+    assert [one.project_id for one in provider.list_traces()] == ["a", "b"]
+
+
+def test_spans_are_told_apart_within_their_trace(database: ClickHouse, provider: ClickHouseQueryProvider) -> None:
+    events.insert(
+        database,
+        "span",
+        [span("1", "a"), span("1", "b", ingested_at=LOADED + MS), span("2", "a", start_time=NOON - HOUR)],
+    )
+    events.insert(
+        database, "span", [span("2", "a", start_time=NOON + HOUR, parent_span_id="1", ingested_at=LOADED + MS)]
+    )
+    assert ids(provider.get_spans_for_trace("a")) == ["1", "2"]
+    assert [(node.span.id, node.depth) for node in provider.get_span_tree("a").walk()] == [("1", 0), ("2", 1)]
+    assert ids(provider.list_spans(span_id="1")) == ["1", "1"]
+
+
+def test_the_later_insert_of_a_chunk_is_newer(database: ClickHouse, provider: ClickHouseQueryProvider) -> None:
+    for part, status in ((2, "unset"), (9, "error"), (10, "ok")):
+        events.insert(database, "trace", [trace("t", status=status)], block=f"0.210011.{part}")
+    assert [one.status for one in provider.list_traces()] == ["ok"]
+    assert provider.list_traces(status="error").total == 0
+    assert provider.get_trace("t").status == "ok"
+    database.command("OPTIMIZE TABLE mastra_admin_traces FINAL")
+    assert provider.get_trace("t").status == "ok"  # a merge has kept the same
+
+
+def test_a_version_of_the_same_time_behind_a_pages_edge_is_not_missed(
+    database: ClickHouse, provider: ClickHouseQueryProvider
+) -> None:
+    for version, deployment in ((0, "a"), (3, "c"), (1, "b"), (2, "d")):
+        events.insert(database, "trace", [trace("t", NOON, version, deployment_id=deployment)])
+    events.insert(database, "trace", [trace("s", NOON + MS), trace("u", NOON - MS)])
+    for per_page in (1, 2, 3):
+        pages = [provider.list_traces(per_page=per_page, page=page) for page in range(3)]
+        assert [(one.id, one.deployment_id) for page in pages for one in page] == [("s", ""), ("t", "c"), ("u", "")]
+
+
+def test_latest_events_are_found_in_any_part_of_a_long_range(
+    database: ClickHouse, provider: ClickHouseQueryProvider
+) -> None:
+    rows = [
+        trace(f"{place:03}", NOON - place * place * HOUR, name="rare" if place > 60 else "n") for place in range(70)
+    ]
+    events.insert(database, "trace", rows)
+    events.insert(database, "trace", [trace("069", NOON + HOUR, 1)])
+    assert ids(provider.list_traces(per_page=3)) == ["069", "000", "001"]
+    assert ids(provider.list_traces(per_page=3, name="rare")) == ["061", "062", "063"]
+    everything = [row["id"] for row in rows]
+    assert ids(provider.list_traces(per_page=5, page=2)) == ["069", *everything][10:15]
+    database.command("TRUNCATE TABLE mastra_admin_traces_hourly")
+    assert ids(provider.list_traces(per_page=100)) == ["069", *everything[:-1]]
+
+
+def test_rows_that_differ_in_nothing_are_one_event(database: ClickHouse, provider: ClickHouseQueryProvider) -> None:
+    for _ in range(3):
+        events.insert(database, "log", [events.row("log", id="a"), events.row("log", id="b")])
+    assert ids(provider.list_logs()) == ["a", "b"]
+    assert ids(provider.list_logs(per_page=1, page=1)) == ["b"]
+    assert provider.list_logs().total == 2
+    assert provider.log_volume(interval=60, source="events", start=NOON, end=NOON).series[0].buckets[0].count == 2
+
+
+def test_both_ends_of_a_range_belong_to_it(database: ClickHouse, provider: ClickHouseQueryProvider) -> None:
+    events.insert(database, "trace", [trace(str(place), NOON + place * MS) for place in range(5)])
+    assert ids(provider.list_traces(start=NOON + MS, end=NOON + 3 * MS)) == ["3", "2", "1"]
+    inside = timedelta(microseconds=500)
+    assert ids(provider.list_traces(start=NOON + inside, end=NOON + 3 * MS + inside)) == ["3", "2", "1"]
+    east = timezone(timedelta(hours=5, minutes=30))
+    assert ids(provider.list_traces(start=(NOON + 4 * MS).astimezone(east))) == ["4"]
+    assert provider.list_traces(start=datetime.min.replace(tzinfo=timezone.utc)).total == 5
+    assert provider.list_traces(end=datetime.max.replace(tzinfo=timezone.utc)).total == 5
+    assert provider.list_traces(start=datetime.max.replace(tzinfo=timezone.utc)).total == 0
+
+
+def test_times_before_1970_and_after_2106(database: ClickHouse, provider: ClickHouseQueryProvider) -> None:
+    times = [
+        datetime(1900, 1, 1, tzinfo=timezone.utc),
+        datetime(1969, 12, 31, 23, 59, 59, 999_000, tzinfo=timezone.utc),
+    ]
+    times += [datetime(2299, 12, 31, 23, 59, 59, 999_000, tzinfo=timezone.utc)]
+    events.insert(database, "trace", [trace(str(place), at, end_time=at) for place, at in enumerate(times)])
+    assert [(one.start_time, one.end_time) for one in provider.list_traces()] == [(at, at) for at in reversed(times)]
+    for source in ("events", "rollup"):
+        year = provider.get_trace_count_time_series(interval=timedelta(days=365), source=source)
+        assert sum(bucket.count for bucket in year.buckets) == 3
+        hour = {"start": times[1] - HOUR + MS, "end": times[1]}
+        assert [
+            one.count for one in provider.get_trace_count_time_series(interval=HOUR, source=source, **hour).buckets
+        ] == [1]
+
+
+def test_pages_by_cursor_stay_as_rows_arrive(database: ClickHouse, provider: ClickHouseQueryProvider) -> None:
+    there = [trace(f"{place:03}", NOON + (place % 7) * MS) for place in range(60)]
+    events.insert(database, "trace", there)
+    found, cursor, arrived = [], None, 0
+    while True:
+        page = provider.list_traces(per_page=7, cursor=cursor, count="none")
+        found += page.items
+        events.insert(database, "trace", [trace(f"new{arrived}-{place}", NOON + place * HOUR) for place in range(5)])
+        events.insert(database, "trace", there[arrived::9])  # delivered again
+        arrived += 1
+        cursor = page.next_cursor
+        if not page.has_more:
+            break
+    old = [one.id for one in found if not one.id.startswith("new")]
+    expected = sorted(there, key=lambda row: (-row["start_time"].timestamp(), row["id"]))
+    assert old == [row["id"] for row in expected]
+    assert len({one.id for one in found}) == len(found)
+
+
+def test_many_versions_and_deep_pages(database: ClickHouse, provider: ClickHouseQueryProvider) -> None:
+    identities = [f"{place:04}-{'x' * 60}" for place in range(1300)]
+    for version in range(3):
+        rows = [trace(name, NOON + version * HOUR, version) for name in identities]
+        events.insert(database, "trace", rows)
+    page = provider.list_traces(per_page=1000)
+    assert (len(page), page.total, page.has_more) == (1000, 1300, True)
+    assert ids(page) == identities[:1000]
+    assert ids(provider.list_traces(per_page=100, page=12)) == identities[1200:]
+    assert provider.list_traces(per_page=100, page=13).items == []
+    assert ids(provider.list_traces(per_page=1000, cursor=page.next_cursor)) == identities[1000:]
+    assert ids(provider.slowest_traces(3)) == identities[:3]
+
+
+def test_rollups_count_deliveries_and_say_so(database: ClickHouse, provider: ClickHouseQueryProvider) -> None:
+    events.insert(database, "trace", [trace("a", status="ok", duration_ms=10)])
+    events.insert(database, "trace", [trace("a", NOON + HOUR, 1, status="error", duration_ms=30)])
+    by_hour = provider.get_error_rate_time_series(interval=HOUR)
+    assert by_hour.source == "rollup"
+    assert [(one.count, one.values["error_rate"]) for one in by_hour.buckets] == [(1, 0.0), (1, 1.0)]
+    exact = provider.get_error_rate_time_series(interval=HOUR, source="events")
+    assert [(one.timestamp, one.count, one.values["error_count"]) for one in exact.buckets] == [(NOON + HOUR, 1, 1.0)]
+    assert provider.latency_percentiles().groups[0].count == 2
+    assert provider.latency_percentiles(source="events").groups[0].values["p50"] == 30
+
+
+@pytest.mark.parametrize(
+    ("asked", "source"),
+    [
+        ({}, "rollup"),
+        ({"status": "ok", "project_id": "p1", "deployment_id": ""}, "rollup"),
+        ({"start": NOON, "end": NOON + HOUR - MS}, "rollup"),
+        ({"start": NOON, "end": NOON + HOUR}, "events"),
+        ({"start": NOON + MS}, "events"),
+        ({"name": "n"}, "events"),
+        ({"group_by": ["name"]}, "events"),
+        ({"group_by": ["status"]}, "rollup"),
+        ({"interval": 1800}, "events"),
+        ({"interval": 7200}, "rollup"),
+        ({"start": NOON, "end": NOON + HOUR, "source": "rollup"}, "rollup"),
+    ],
+)
+def test_the_rollup_answers_when_it_can(provider: ClickHouseQueryProvider, asked: Any, source: str) -> None:
+    assert provider.get_trace_count_time_series(**{"interval": 3600, **asked}).source == source
+
+
+def test_a_rollup_that_is_asked_for_covers_whole_hours(database: ClickHouse, provider: ClickHouseQueryProvider) -> None:
+    events.insert(database, "trace", [trace("a", NOON + 59 * MS), trace("b", NOON + HOUR + MS)])
+    asked = {"interval": HOUR, "start": NOON + timedelta(minutes=1), "end": NOON + timedelta(minutes=2)}
+    found = provider.get_trace_count_time_series(source="rollup", **asked)
+    assert (found.start, found.end) == (NOON, NOON + HOUR - MS)
+    assert [one.count for one in found.buckets] == [1]
+    assert [one.count for one in provider.get_trace_count_time_series(**asked).buckets] == [0]
+
+
+def test_an_empty_hour_is_a_zero(database: ClickHouse, provider: ClickHouseQueryProvider) -> None:
+    events.insert(database, "trace", [trace("a"), trace("b", NOON + 3 * HOUR)])
+    for source in ("events", "rollup"):
+        found = provider.throughput(interval=HOUR, source=source)
+        assert [one.count for one in found.buckets] == [1, 0, 0, 1]
+        assert [one.values["per_second"] for one in found.buckets] == [1 / 3600, 0, 0, 1 / 3600]
+        day = {"start": NOON - HOUR, "end": NOON + 5 * HOUR - MS}
+        assert [one.count for one in provider.throughput(interval=HOUR, source=source, **day).buckets] == [
+            0,
+            1,
+            0,
+            0,
+            1,
+            0,
+        ]
+        grouped = provider.latency_time_series(interval=HOUR, source=source, group_by=["project_id"], **day).series
+        medians = [[one.values["p50"] for one in series.buckets] for series in grouped]
+        assert medians == [[None, 1, None, None, 1, None]]
+    nothing = provider.get_trace_count_time_series(
+        interval=60, start=NOON + 9 * HOUR, end=NOON + 9 * HOUR + 2 * 60_000 * MS
+    )
+    assert [one.count for one in nothing.buckets] == [0, 0, 0]
+    assert provider.get_trace_count_time_series(interval=60, name="absent").buckets == []
+    with pytest.raises(BadArgument, match="group_by"):
+        _ = provider.log_volume(interval=60).buckets
+
+
+def test_json_is_parsed_and_its_text_is_kept(database: ClickHouse, provider: ClickHouseQueryProvider) -> None:
+    texts = {"input_json": '{"a":  1}', "output_json": "", "metadata_json": "not JSON"}
+    events.insert(database, "trace", [trace("t", **texts)])
+    found = provider.get_trace("t")
+    assert (found.input, found.output, found.metadata) == ({"a": 1}, None, "not JSON")
+    assert (found.input_json, found.metadata_json) == ('{"a":  1}', "not JSON")
