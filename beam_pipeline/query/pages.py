@@ -52,11 +52,15 @@ def read_page(
         found = newest_rows(database, conditions, order, after, source.selection, per_page + 1)
         rows = list(islice(found, per_page + 1))
     has_more = len(rows) > per_page
+    total = None
+    if count == "exact":
+        at_the_end = page is not None and reached and not has_more
+        total = (page or 0) * per_page + len(rows) if at_the_end else count_events(database, conditions)
     return Page(
         items=[source.event(row) for row in rows[:per_page]],
         per_page=per_page,
         page=page,
-        total=count_events(database, conditions) if count == "exact" else None,
+        total=total,
         has_more=has_more,
         next_cursor=encode_cursor(conditions, order.position(rows[per_page - 1])) if has_more else None,
     )
@@ -64,11 +68,12 @@ def read_page(
 
 def read_versions(database: Database, source: Source[Event], conditions: Conditions) -> list[Event]:
     """The events that meet conditions which hold for all their versions: one look is enough."""
-    rows = database.rows(
-        f"SELECT {source.selection} FROM {source.table} WHERE {conditions.where_identity} "
-        f"ORDER BY {source.version} DESC LIMIT 1 BY {', '.join(source.identifying)}",
-        conditions.parameters,
-    )
+    select = f"SELECT {source.selection} FROM {source.table} WHERE {conditions.where_identity}"
+    rows = database.rows(select, conditions.parameters)
+    # Hardly ever is there more than one version, and to compare them takes the server a third of its time.
+    if len({source.identity_of(row) for row in rows}) < len(rows):
+        newest = f"ORDER BY {source.version} DESC LIMIT 1 BY {', '.join(source.identifying)}"
+        rows = database.rows(f"{select} {newest}", conditions.parameters)
     return [source.event(row) for row in rows]
 
 

@@ -76,6 +76,11 @@ class Source(Generic[Event]):
     def _is_time(self, column: str) -> bool:
         return column == "ingested_at" or bool(TABLES[self.event_type].schema.field(column).type == TIME)
 
+    def identity_of(self, row: Row) -> tuple[Any, ...]:
+        """What identifies the event of a row of its `selection`."""
+        id_column = TABLES[self.event_type].id_column
+        return tuple(row["_id" if column == id_column else f"_{column}"] for column in self.identifying)
+
     def event(self, row: Row) -> Event:
         """An event from a row of its `selection`."""
         values = {}
