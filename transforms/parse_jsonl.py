@@ -207,8 +207,9 @@ class LoadParser:
 
 class _ParseJsonlFn(RunFn):
     def process(self, load: Load) -> Iterator[RowBlock | ParsedLoad]:
-        if load.committed:
-            yield ParsedLoad(load, started=time.time())
+        # A runner may retry a bundle after the load was committed and some of its files were moved.
+        if load.committed or self.log.state(load.load_id).state in ("committed", "finalized"):
+            yield ParsedLoad(replace(load, committed=True), started=time.time())
         elif not interrupt.requested.is_set():  # else it stays recorded as it is, and the next run takes it up
             yield from self._parse(load)
 
