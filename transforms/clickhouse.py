@@ -177,7 +177,9 @@ class ClickHouseConfig:
 class ClickHouse:
     """A client that threads may share: each has a connection of its own inside, all closed by `close`.
 
-    Every method blocks, raises `ClickHouseError`, and is tried again as configured when the failure may pass.
+    Every method blocks, raises `ClickHouseError`, and is tried again as configured when the failure may pass. After one
+    that was given up, what follows is tried only once until something succeeds: a server that is away costs the retries
+    of one operation, not of each.
     """
 
     def __init__(self, config: ClickHouseConfig) -> None:
@@ -190,6 +192,7 @@ class ClickHouse:
         """Those of threads that have ended are gone with them."""
         self._lock = threading.Lock()
         self._closed = False
+        self._away = False
         self.server_version: str = self._retrying(lambda client: client.server_version)
 
     def __repr__(self) -> str:
@@ -269,14 +272,19 @@ class ClickHouse:
 
     def _retrying(self, operation: Callable[[Client], Result], repeatable: bool = True) -> Result:
         retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(self.config.retry_attempts),
+            stop=tenacity.stop_after_attempt(1 if self._away else self.config.retry_attempts),
             wait=tenacity.wait_exponential(multiplier=self.config.retry_delay_s, max=_MAX_DELAY_S),
             retry=tenacity.retry_if_exception(
                 lambda error: isinstance(error, Unavailable) and (repeatable or error.unsent)
             ),
             reraise=True,
         )
-        result: Result = retrying(self._attempt, operation)
+        try:
+            result: Result = retrying(self._attempt, operation)
+        except Unavailable:
+            self._away = True
+            raise
+        self._away = False
         return result
 
     def _attempt(self, operation: Callable[[Client], Result]) -> Result:

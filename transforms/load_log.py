@@ -108,6 +108,10 @@ class LoadLog:
         )
         return LoadSummary(**row)
 
+    def is_committed(self, load_id: str) -> bool:
+        """Whether every row of a load is acknowledged, so that it must not be inserted again."""
+        return self.state(load_id).state in ("committed", "finalized")
+
     def read(self, load_id: str) -> Load:
         """A load exactly as it was recorded, with what it has released since."""
         (load,) = self._client.query(

@@ -207,17 +207,16 @@ class LoadParser:
 
 class _ParseJsonlFn(RunFn):
     def process(self, load: Load) -> Iterator[RowBlock | ParsedLoad]:
-        # A runner may retry a bundle after the load was committed and some of its files were moved.
-        if load.committed or self.log.state(load.load_id).state in ("committed", "finalized"):
-            yield ParsedLoad(replace(load, committed=True), started=time.time())
-        elif not interrupt.requested.is_set():  # else it stays recorded as it is, and the next run takes it up
-            yield from self._parse(load)
-
-    def _parse(self, load: Load) -> Iterator[RowBlock | ParsedLoad]:
         parser = LoadParser(load, self)
         error = ""
         try:
-            yield from parser
+            # A runner may retry a bundle after the load was committed and some of its files were moved.
+            if load.committed or self.log.is_committed(load.load_id):
+                parser.load = replace(load, committed=True)
+            elif interrupt.requested.is_set():
+                return  # it stays recorded as it is, and the next run takes it up
+            else:
+                yield from parser
         except Exception as caught:  # one bad load never blocks the others
             expected = isinstance(caught, (LoadFailed, StorageError, OSError, ClickHouseError))
             error = str(caught) if expected else repr(caught)
@@ -230,7 +229,8 @@ class ParseJsonl(beam.PTransform):  # type: ignore[misc]
     """Reads and parses loads.
 
     Input: recorded `Load`s. Elements of the output, for each load: its `RowBlock`s, then one `ParsedLoad` that says what
-    they add up to. A retry yields the same blocks with the same content. Holds one chunk in memory at a time.
+    they add up to. A retry yields the same blocks with the same content, or
+    none when the load was committed meanwhile. Holds one chunk in memory at a time.
     """
 
     config: IngestConfig

@@ -10,7 +10,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.utils.windowed_value import WindowedValue
 
-from transforms.clickhouse import ClickHouseError, Unavailable
+from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
 from transforms.insert_block import insert_block
 from transforms.metrics import BLOCKS_INSERTED, BLOCKS_PRESENT
@@ -51,7 +51,6 @@ class _WriteBlocksFn(RunFn):
     def setup(self) -> None:
         super().setup()
         self._pool = ThreadPoolExecutor(self.config.inserts_in_flight, thread_name_prefix="insert")
-        self._unavailable = False
 
     def teardown(self) -> None:
         self._pool.shutdown(cancel_futures=True)
@@ -95,23 +94,13 @@ class _WriteBlocksFn(RunFn):
 
     def _begin(self, block: RowBlock) -> _OpenLoad:
         try:
-            if self._unavailable:
-                # Do not spend all the retries on each of many loads while the server is away: one look decides.
-                with replace(self.config.clickhouse, retry_attempts=1).connect() as probe:
-                    probe.query("SELECT 1")
-                self._unavailable = False
             # A load that was recorded just now is retried within the deduplication window, if at all.
             return _OpenLoad(present=read_receipts(self.client, block.load_id) if block.resumed else {})
         except ClickHouseError as error:
-            self._unavailable = self._unavailable or isinstance(error, Unavailable)
             return _OpenLoad(error=str(error))
 
     def _insert(self, block: RowBlock, acknowledged: bool) -> bool:
-        try:
-            return insert_block(self.client, block, acknowledged=acknowledged, ttl_days=self.config.ttl_days)
-        except Unavailable:
-            self._unavailable = True
-            raise
+        return insert_block(self.client, block, acknowledged=acknowledged, ttl_days=self.config.ttl_days)
 
     def _take_ended(self, keep: int) -> Iterator[WindowedValue]:
         """The loads that ended and whose inserts are done; waits for them until at most `keep` are left under way."""

@@ -125,8 +125,11 @@ def _run_here(worker: IngestionWorker, tracker: Tracker, display: Display) -> tu
     with stop_on_signals() as stopping, display, ThreadPoolExecutor(1, thread_name_prefix="pipeline") as pool:
         work = pool.submit(worker.process_once)
         said = False
-        while wait([work], timeout=_LOOK_EVERY_S).not_done:
-            display.show(tracker.snapshot(metrics.local_counts(), len(report.failures())))
+        running = True
+        while running:
+            running = bool(wait([work], timeout=_LOOK_EVERY_S).not_done)
+            if running:
+                display.show(tracker.snapshot(metrics.local_counts(), len(report.failures())))
             if stopping.signum and not said:
                 said = True
                 display.say("finishing the loads in hand, starting no new ones (press Ctrl-C again to end at once)")

@@ -106,6 +106,22 @@ def test_a_query_is_tried_so_many_times_and_waits_longer_each_time(
         assert endpoint.struck(fault) == 4
 
 
+def test_a_server_that_is_away_costs_the_tries_of_one_operation(
+    table: ClickHouseConfig, endpoint: ClickHouseEndpoint
+) -> None:
+    with replace(table, retry_attempts=4, retry_delay_s=0.01).connect() as client:
+
+        def tries() -> int:
+            fault = endpoint.fault("status", "SELECT 'x'", times=0, status=500, code=210)
+            with pytest.raises(Unavailable):
+                client.query("SELECT 'x'")
+            return endpoint.struck(fault)
+
+        assert [tries(), tries(), tries()] == [4, 1, 1]
+        client.query("SELECT 'back'")
+        assert tries() == 4
+
+
 @pytest.mark.parametrize("code", [60, 62, 516, 117, 9999])
 def test_what_does_not_pass_is_not_tried_again(
     table: ClickHouseConfig, endpoint: ClickHouseEndpoint, code: int

@@ -182,7 +182,7 @@ def test_a_signal_finishes_the_loads_in_hand_and_the_next_run_the_rest(
     running.process.send_signal(signum)
     stopped = running.finish()
     assert stopped.code == 128 + signum
-    assert stopped.err.count("finishing the loads in hand") <= 1  # unsaid when they were finished at once
+    assert stopped.err.count("finishing the loads in hand") == 1
     assert "run the same command again" in stopped.err
     assert stopped.json["interrupted"] is True and stopped.json["errors"] == []
     assert 0 < len(processed(events)) < files

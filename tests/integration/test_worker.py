@@ -8,7 +8,9 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_pipeline import IngestionWorker, SchemaOptions, SchemaOutOfDate, run_migrations
 from beam_pipeline.generate import GenerateOptions, generate
@@ -16,8 +18,12 @@ from tests.support.dataset import Dataset, event, make_dataset, wrongs
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 from transforms.config import IngestConfig
 from transforms.events import TABLES
+from transforms.finalize_files import FinalizeFiles
+from transforms.load_log_rows import FILES_TABLE, LOADS_TABLE
 from transforms.match_files import Page
+from transforms.parse_jsonl import ParseJsonl
 from transforms.storage import StorageError
+from transforms.write_to_clickhouse import WriteToClickHouse
 
 
 @pytest.fixture
@@ -66,6 +72,27 @@ def test_ten_thousand_events_and_more(worker: IngestionWorker, root: Path) -> No
     for kind, table in TABLES.items():
         (row,) = worker.client.query(f"SELECT uniqExact({table.id_column}) AS n FROM {table.table}")
         assert row["n"] == written.events[kind]
+
+
+def test_a_bundle_that_is_retried_after_its_load_was_finished_changes_nothing(
+    worker: IngestionWorker, root: Path, config: IngestConfig
+) -> None:
+    dataset: Dataset = make_dataset(root)
+    run_id = worker.process_once().run_id
+    logged = [
+        f"SELECT load_id, state, lines, inserted, rejected, events FROM {LOADS_TABLE} FINAL ORDER BY ALL",
+        f"SELECT load_id, position, state, moved_to, lines, rejected, error FROM {FILES_TABLE} FINAL ORDER BY ALL",
+    ]
+    before = [worker.client.query(sql) for sql in logged]
+    config = replace(config, run_id=run_id)
+    log = config.load_log(worker.client)
+    # As the runner has them: elements that came out of RecordLoads, before anything of them was inserted.
+    loads = [replace(log.read(row["load_id"]), committed=False) for row in before[0]]
+    assert len(loads) > 1
+    with beam.Pipeline(FnApiRunner()) as pipeline:
+        (pipeline | beam.Create(loads) | ParseJsonl(config) | WriteToClickHouse(config) | FinalizeFiles(config))
+    assert [worker.client.query(sql) for sql in logged] == before
+    assert wrongs(worker.client, dataset) == []
 
 
 def test_the_status_counts_over_all_runs(worker: IngestionWorker, root: Path) -> None:
