@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,6 +52,11 @@ class Conditions:
         return frozenset(name for name in self.source.identifying if name in self.given)
 
     @property
+    def telling(self) -> tuple[str, ...]:
+        """The columns that tell the events from each other."""
+        return tuple(name for name in self.source.identifying if name not in self.fixed) or self.source.identity
+
+    @property
     def digest(self) -> str:
         """The same for the same conditions, whatever their order."""
         asked = (sorted((*self.identifying, *self.other)), sorted(self.parameters.items()))
@@ -63,6 +68,19 @@ class Conditions:
         if self.start_ms is None or self.end_ms is None:
             return False
         return self.end_ms - self.start_ms < SHORT_MS
+
+    def among(self, values: Mapping[str, Sequence[str]], since_ms: int) -> Conditions:
+        """On events that have one of these values in each of some columns, ingested no earlier than `since_ms`."""
+        where, parameters = list(self.identifying), dict(self.parameters)
+        for place, (column, among) in enumerate(values.items()):
+            where.append(f"{column} IN {{among_{place}:Array(String)}}")
+            parameters[f"among_{place}"] = among
+        where.append("ingested_at >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')")
+        return replace(self, identifying=tuple(where), parameters={**parameters, "since_ms": since_ms})
+
+    def identified(self, sql: str, **parameters: Any) -> Conditions:
+        """These and one more, which holds for all versions of an event or for none."""
+        return replace(self, identifying=(*self.identifying, sql), parameters={**self.parameters, **parameters})
 
     def only(self, sql: str, **parameters: Any) -> Conditions:
         """These and one more, which may differ between versions."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from beam_pipeline.query.errors import translated
+from beam_pipeline.query.errors import QueryError, translated
 from transforms.clickhouse import ClickHouse
+
+Result = TypeVar("Result")
 
 _INDEX_LOOKUPS = 1000
 """Past so many values a look into a bloom filter index takes longer than reading what it would leave out."""
@@ -20,6 +23,14 @@ class Database:
     client: ClickHouse
     max_execution_s: float
     max_memory_bytes: int
+    executor: Executor
+
+    def meanwhile(self, ask: Callable[[Database], Result]) -> Future[Result]:
+        """Asks something in another thread."""
+        try:
+            return self.executor.submit(ask, self)
+        except RuntimeError:
+            raise QueryError("the provider has been closed") from None
 
     def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The rows of a query. Raises QueryError."""

@@ -6,17 +6,18 @@ another one. It would also show an older version wherever a condition leaves the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
 from beam_pipeline.query.rollups import parts_by_time
-from beam_pipeline.query.sources import Row, Source, ingested_ms
+from beam_pipeline.query.sources import Row, Source
 
 _MAX_BATCH = 1000
-_MAX_LOOKUP_BYTES = 32_000
+MAX_LOOKUP_BYTES = 32_000
 """Ids are sent in the request's line, which servers and proxies bound."""
 
 Position = tuple[Any, ...]
@@ -27,7 +28,7 @@ Position = tuple[Any, ...]
 class Order:
     """Greatest first by some columns, the last of which is the time; then by id and project.
 
-    Of versions of an event that are equal in all these the newest comes first: who goes on behind it misses nothing.
+    Only versions of one event are equal in all these.
     """
 
     source: Source[Any]
@@ -46,7 +47,7 @@ class Order:
 
     @property
     def sql(self) -> str:
-        return ", ".join([*(f"{column} DESC" for column, _ in self.keys), *self.ties, f"{self.source.version} DESC"])
+        return ", ".join([*(f"{column} DESC" for column, _ in self.keys), *self.ties])
 
     @property
     def selection(self) -> str:
@@ -56,6 +57,10 @@ class Order:
 
     def position(self, row: Row) -> Position:
         return tuple(row[f"_key_{place}"] for place in range(len(self.keys) + len(self.ties)))
+
+    def identity(self, row: Row) -> tuple[str, ...]:
+        """What identifies the row's event, as `Source.identifying`."""
+        return tuple(row[f"_key_{len(self.keys) + place}"] for place in reversed(range(len(self.ties))))
 
     def behind(self, conditions: Conditions, position: Position) -> Conditions:
         """Conditions on rows behind a position."""
@@ -71,15 +76,22 @@ class Order:
 
 
 def newest_rows(
-    database: Database, conditions: Conditions, order: Order, after: Position | None, selection: str, expected: int
+    database: Database,
+    conditions: Conditions,
+    order: Order,
+    after: Position | None,
+    selection: str,
+    expected: int,
+    single: Callable[[], bool] = lambda: False,
 ) -> Iterator[Row]:
     """Rows of the events that meet the conditions in their newest version, in an order, from behind a position.
 
     Reads a batch of rows by the conditions, drops those of which there is a newer one anywhere, and goes on. `expected`
-    is how many the caller will probably take.
+    is how many the caller will probably take. `single` tells, without fail, when no event that has a row by these
+    conditions has a second one.
     """
     size = expected
-    selected = ", ".join(filter(None, (order.selection, f"{conditions.source.version} AS _version", selection)))
+    selected = ", ".join(filter(None, (order.selection, "toUnixTimestamp64Milli(ingested_at) AS _since", selection)))
     for part in _parts(database, conditions, order, after, expected):
         while True:
             size = min(max(size, 1), _MAX_BATCH)
@@ -88,12 +100,36 @@ def newest_rows(
                 f"SELECT {selected} FROM {conditions.source.table} WHERE {asked.where} ORDER BY {order.sql} LIMIT {size}",
                 asked.parameters,
             )
-            yield from _without_superseded(database, conditions.source, order, batch)
+            several = len({order.identity(row) for row in batch}) < len(batch)
+            if batch and (several or not single()):
+                yield from _newest_of(database, conditions, order, selected, batch)
+            else:
+                yield from batch
             if batch:
                 after = order.position(batch[-1])
             if len(batch) < size:
                 break
             size *= 2
+
+
+def rows_at(
+    database: Database, conditions: Conditions, order: Order, selection: str, offset: int, limit: int
+) -> tuple[Sequence[Row], Conditions]:
+    """Rows that meet the conditions, in an order, whether or not they are their event's newest.
+
+    Also tells the part of the conditions that they and all rows before them are in.
+    """
+    rows: Sequence[Row] = ()
+    part = conditions
+    for part in _parts(database, conditions, order, None, offset + limit):
+        rows = database.rows(
+            f"SELECT {order.selection}, {selection} FROM {part.source.table} WHERE {part.where} "
+            f"ORDER BY {order.sql} LIMIT {limit} OFFSET {offset}",
+            part.parameters,
+        )
+        if len(rows) == limit:
+            break
+    return rows, part
 
 
 def _parts(
@@ -105,16 +141,49 @@ def _parts(
     return parts_by_time(database, conditions, None if after is None else after[0], expected)
 
 
-def _without_superseded(database: Database, source: Source[Any], order: Order, batch: Sequence[Row]) -> Iterator[Row]:
-    identities = [tuple(reversed(order.position(row)[-len(order.ties) :])) for row in batch]
-    newest: dict[tuple[str, ...], int] = {}
-    for part in _lookups(sorted(set(identities))):
-        newest |= _newest_versions(database, source, part, ingested_ms([row["_version"] for row in batch]))
-    for identity, row in zip(identities, batch, strict=True):
-        # Popped, so that of rows that are equal in everything that tells versions apart there is one.
-        if newest.get(identity) == row["_version"]:
-            del newest[identity]
+def _newest_of(
+    database: Database, conditions: Conditions, order: Order, selected: str, batch: Sequence[Row]
+) -> Iterator[Row]:
+    """The rows of a batch that are the newest of their events.
+
+    Hardly ever has an event a second row, so that counting them comes before comparing them.
+    """
+    columns = conditions.telling
+    selection = ", ".join(f"{column} AS _{place}" for place, column in enumerate(columns))
+    places = [conditions.source.identifying.index(column) for column in columns]
+    since_ms = min(row["_since"] for row in batch)
+    newest: dict[tuple[str, ...], Row] = {}
+    doubtful: set[tuple[str, ...]] = set()
+    for identities in _lookups(sorted({order.identity(row) for row in batch})):
+        asked = conditions.among(_values(conditions, identities), since_ms)
+        rows = database.rows(
+            f"SELECT {selection} FROM {asked.source.table} WHERE {asked.where_identity}", asked.parameters
+        )
+        counts = Counter(tuple(row[f"_{place}"] for place in range(len(columns))) for row in rows)
+        several = [identity for identity in identities if counts[tuple(identity[place] for place in places)] > 1]
+        if several:
+            doubtful.update(several)
+            asked = conditions.among(_values(conditions, several), since_ms)
+            latest = database.rows(
+                f"SELECT {selected}, {conditions.matches} AS _matches FROM {asked.source.table} "
+                f"WHERE {asked.where_identity} "
+                f"ORDER BY {asked.source.version} DESC LIMIT 1 BY {', '.join(asked.source.identifying)}",
+                asked.parameters,
+            )
+            newest |= {order.identity(row): row for row in latest if row["_matches"]}
+    for row in batch:
+        identity = order.identity(row)
+        if identity not in doubtful:
             yield row
+        elif identity in newest and order.position(newest[identity]) == order.position(row):
+            # Popped, so that of several rows in one place there is one. In another place it is found there.
+            yield newest.pop(identity)
+
+
+def _values(conditions: Conditions, identities: Sequence[tuple[str, ...]]) -> dict[str, list[str]]:
+    """By column the values that tell these events from others."""
+    places = {column: conditions.source.identifying.index(column) for column in conditions.telling}
+    return {column: sorted({identity[place] for identity in identities}) for column, place in places.items()}
 
 
 def _lookups(identities: Sequence[tuple[str, ...]]) -> Iterator[Sequence[tuple[str, ...]]]:
@@ -122,30 +191,11 @@ def _lookups(identities: Sequence[tuple[str, ...]]) -> Iterator[Sequence[tuple[s
     first = size = 0
     for place, identity in enumerate(identities):
         size += sum(len(part.encode()) + 8 for part in identity)
-        if size > _MAX_LOOKUP_BYTES and place > first:
+        if size > MAX_LOOKUP_BYTES and place > first:
             yield identities[first:place]
             first, size = place, sum(len(part.encode()) + 8 for part in identity)
     if identities:
         yield identities[first:]
-
-
-def _newest_versions(
-    database: Database, source: Source[Any], identities: Sequence[tuple[str, ...]], since_ms: int
-) -> dict[tuple[str, ...], int]:
-    """The newest version of some events, none of which is older than `since_ms`."""
-    columns = source.identifying
-    parameters: dict[str, Any] = {
-        f"identity_{place}": sorted({identity[place] for identity in identities}) for place in range(len(columns))
-    }
-    where = [f"{column} IN {{identity_{place}:Array(String)}}" for place, column in enumerate(columns)]
-    where.append("ingested_at >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')")
-    selection = ", ".join(f"{column} AS _identity_{place}" for place, column in enumerate(columns))
-    rows = database.rows(
-        f"SELECT {selection}, max({source.version}) AS _newest FROM {source.table} "
-        f"WHERE {' AND '.join(where)} GROUP BY {', '.join(columns)}",
-        {**parameters, "since_ms": since_ms},
-    )
-    return {tuple(row[f"_identity_{place}"] for place in range(len(columns))): row["_newest"] for row in rows}
 
 
 @dataclass(frozen=True)
@@ -180,15 +230,8 @@ def newest_events(conditions: Conditions, columns: Sequence[Column]) -> str:
         where += f" AND ({identity}) IN (SELECT {identity} {found})"
         where += f" AND ingested_at >= (SELECT min(ingested_at) {found})"
         having = f"HAVING argMax({conditions.matches}, _version) = 1"
-    keys = [column for column in source.identifying if column not in conditions.fixed] or list(source.identity)
     selection = ", ".join([*(column.newest() for column in columns), "1 AS _event"])
     return (
         f"WITH {source.version} AS _version SELECT {selection} FROM {source.table} "
-        f"WHERE {where} GROUP BY {', '.join(keys)} {having}"
+        f"WHERE {where} GROUP BY {', '.join(conditions.telling)} {having}"
     )
-
-
-def count_events(database: Database, conditions: Conditions) -> int:
-    """How many events meet the conditions in their newest version."""
-    (row,) = database.rows(f"SELECT count() AS n FROM ({newest_events(conditions, [])})", conditions.parameters)
-    return int(row["n"])

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
 from itertools import islice
 from typing import Any, Literal
 
 from beam_pipeline.query.conditions import Conditions
+from beam_pipeline.query.counts import Counted, count_events, first_are_single
 from beam_pipeline.query.database import Database
 from beam_pipeline.query.errors import BadArgument
 from beam_pipeline.query.model import Event, Page
-from beam_pipeline.query.newest import Order, Position, count_events, newest_rows
-from beam_pipeline.query.sources import Source
+from beam_pipeline.query.newest import Order, Position, newest_rows, rows_at
+from beam_pipeline.query.sources import Row, Source
 
 DEFAULT_PER_PAGE = 50
 MAX_PER_PAGE = 1000
@@ -37,25 +41,33 @@ def read_page(
     if count not in ("exact", "none"):
         raise BadArgument("count", count, "exact or none")
     order = Order(source)
+    after: Position | None = None
     if cursor is not None:
         if page is not None:
             raise BadArgument("page", page, "left out when there is a cursor")
-        after: Position | None = decode_cursor(cursor, conditions, order)
-        reached = True
+        after = decode_cursor(cursor, conditions, order)
     else:
         page = whole("page", page or 0, 0, MAX_SKIPPED)
         if page * per_page > MAX_SKIPPED:
             raise BadArgument("page", page, f"at most {MAX_SKIPPED // per_page} for {per_page} a page; use the cursor")
-        after, reached = _skip(database, conditions, order, page * per_page)
-    rows = []
-    if reached:
-        found = newest_rows(database, conditions, order, after, source.selection, per_page + 1)
-        rows = list(islice(found, per_page + 1))
+    skipped, wanted = (page or 0) * per_page, per_page + 1
+    counting: Future[Counted] | None = None
+    if count == "exact":
+        counting = database.meanwhile(partial(count_events, conditions=conditions))
+
+    def single() -> bool:
+        return counting is not None and counting.result().single
+
+    rows: Sequence[Row]
+    if skipped:
+        rows = _page_after(database, conditions, order, source.selection, skipped, wanted, single if counting else None)
+    else:
+        rows = list(islice(newest_rows(database, conditions, order, after, source.selection, wanted, single), wanted))
     has_more = len(rows) > per_page
     total = None
-    if count == "exact":
-        at_the_end = page is not None and reached and not has_more
-        total = (page or 0) * per_page + len(rows) if at_the_end else count_events(database, conditions)
+    if counting is not None:
+        at_the_end = cursor is None and not has_more and (rows or not skipped)
+        total = skipped + len(rows) if at_the_end else counting.result().total
     return Page(
         items=[source.event(row) for row in rows[:per_page]],
         per_page=per_page,
@@ -85,16 +97,28 @@ def read_slowest(database: Database, source: Source[Event], conditions: Conditio
     return [source.event(row) for row in islice(found, limit)]
 
 
-def _skip(database: Database, conditions: Conditions, order: Order, events: int) -> tuple[Position | None, bool]:
-    """The position behind so many events, and whether there were as many."""
-    if not events:
-        return None, True
+def _page_after(
+    database: Database,
+    conditions: Conditions,
+    order: Order,
+    selection: str,
+    skipped: int,
+    wanted: int,
+    single: Callable[[], bool] | None,
+) -> Sequence[Row]:
+    """Rows behind so many events: at once when each of these has one row, else by reading them."""
+    rows, part = rows_at(database, conditions, order, selection, skipped, wanted)
+    check = single or partial(first_are_single, database, part, order, skipped + wanted)
+    if len({order.identity(row) for row in rows}) == len(rows) and check():
+        return rows
     last = None
-    skipped = 0
-    for row in islice(newest_rows(database, conditions, order, None, "", events), events):
+    passed = 0
+    for row in islice(newest_rows(database, conditions, order, None, "", skipped), skipped):
         last = order.position(row)
-        skipped += 1
-    return last, skipped == events
+        passed += 1
+    if passed < skipped:
+        return []
+    return list(islice(newest_rows(database, conditions, order, last, selection, wanted), wanted))
 
 
 def encode_cursor(conditions: Conditions, position: Position) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Union
@@ -60,6 +61,9 @@ Interval = Union[timedelta, int]
 """The length of a bucket: whole seconds."""
 Operation = Literal["trace", "span"]
 
+_COUNTING = 8
+"""How many lists are counted at once; further ones wait."""
+
 
 class ClickHouseQueryProvider:
     """Queries over the loaded events. Threads may share it.
@@ -101,7 +105,8 @@ class ClickHouseQueryProvider:
             # Trying again a query that took too long, or too much, only makes its caller wait.
             with translated():
                 clickhouse = self._owned = replace(clickhouse, retry_attempts=1).connect()
-        self._database = Database(clickhouse, max_execution_s, int(max_memory_bytes))
+        self._executor = ThreadPoolExecutor(_COUNTING, thread_name_prefix="query")
+        self._database = Database(clickhouse, max_execution_s, int(max_memory_bytes), self._executor)
 
     def __enter__(self) -> ClickHouseQueryProvider:
         return self
@@ -110,7 +115,8 @@ class ClickHouseQueryProvider:
         self.close()
 
     def close(self) -> None:
-        """Closes the client that the provider has opened, if it has."""
+        """Closes the client that the provider has opened, if it has. Waits for what is being counted."""
+        self._executor.shutdown(cancel_futures=True)
         if self._owned is not None:
             self._owned.close()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Generic
 
@@ -11,7 +11,6 @@ from beam_pipeline.query.times import from_ms
 from transforms.events import TABLES, TIME
 
 Row = Mapping[str, Any]
-_VERSION_SHIFT = 64
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Source(Generic[Event]):
         rest = ", ".join(("load_id", "block", self.time, *self.key))
         part = "toUInt64(least(toUInt32OrZero(splitByChar('.', block)[3]), 65535))"
         return (
-            f"bitShiftLeft(toInt128(toUnixTimestamp64Milli(ingested_at)), {_VERSION_SHIFT})"
+            f"bitShiftLeft(toInt128(toUnixTimestamp64Milli(ingested_at)), 64)"
             f" + bitShiftLeft({part}, 48) + bitShiftRight(cityHash64({rest}), 16)"
         )
 
@@ -89,11 +88,6 @@ class Source(Generic[Event]):
             is_time = value is not None and self._is_time(self._column(name))
             values[name] = from_ms(value) if is_time else value
         return self.model(**values)
-
-
-def ingested_ms(versions: Sequence[int]) -> int:
-    """The earliest `ingested_at` among versions."""
-    return min(versions) >> _VERSION_SHIFT
 
 
 TRACES = Source("trace", Trace, ("trace_id",))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from transforms.clickhouse import ClickHouse
@@ -18,6 +19,7 @@ class CountingClient:
     rows: int = 0
     bytes: int = 0
     queries: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def query(
         self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
@@ -26,9 +28,10 @@ class CountingClient:
             lambda driver: driver.raw_query(sql, dict(parameters or {}), dict(settings or {}), fmt="JSON")
         )
         statistics = json.loads(answer)["statistics"]
-        self.rows += statistics["rows_read"]
-        self.bytes += statistics["bytes_read"]
-        self.queries += 1
+        with self._lock:
+            self.rows += statistics["rows_read"]
+            self.bytes += statistics["bytes_read"]
+            self.queries += 1
         return self.client.query(sql, parameters, settings)
 
     def reset(self) -> None:
