@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from beam_pipeline.query.conditions import Conditions
@@ -58,7 +58,7 @@ class Question:
         return (*self.group_by, *(f"labels.{'.'.join(map(str, path))}" for path in paths))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Numbers:
     """What is known of one group in one bucket. Without values all but `count` and `errors` are None."""
 
@@ -205,17 +205,17 @@ def _rows(
 
 def _numbers(rows: Sequence[Mapping[str, Any]], question: Question) -> dict[Group, dict[int, Numbers]]:
     found: dict[Group, dict[int, Numbers]] = {}
+    groups = [f"_group_{place}" for place in range(len(question.group_names))]
+    no_quantiles = (None,) * len(question.levels)
     for row in rows:
-        group = tuple(row[f"_group_{place}"] for place in range(len(question.group_names)))
-        values = row.get("_values", 0)
-        numbers = Numbers(count=row["_count"], errors=row.get("_errors", 0), values=values)
+        count, errors, values = row["_count"], row.get("_errors", 0), row.get("_values", 0)
         if values:
-            quantiles = tuple(float(value) for value in row.get("_quantiles", ()))
-            low, high = float(row["_min"]), float(row["_max"])
-            numbers = replace(numbers, sum=float(row["_sum"]), min=low, max=high, quantiles=quantiles)
-        elif question.levels:
-            numbers = replace(numbers, quantiles=(None,) * len(question.levels))
-        found.setdefault(group, {})[row.get("_bucket", 0)] = numbers
+            quantiles = tuple(map(float, row.get("_quantiles", ())))
+            total, low, high = float(row["_sum"]), float(row["_min"]), float(row["_max"])
+            numbers = Numbers(count, errors, values, total, low, high, quantiles)
+        else:
+            numbers = Numbers(count, errors, quantiles=no_quantiles)
+        found.setdefault(tuple([row[name] for name in groups]), {})[row.get("_bucket", 0)] = numbers
     return found
 
 

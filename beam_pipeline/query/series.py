@@ -50,9 +50,11 @@ def time_series(question: Question, answer: Answer, values: Values, groups: Sequ
     if len(numbers) * len(starts) > MAX_ROWS:
         raise BadArgument("interval", timedelta(milliseconds=length), f"longer: there would be over {MAX_ROWS} buckets")
 
+    nothing = Numbers(quantiles=(None,) * len(question.levels))
+
     def buckets(of: Mapping[int, Numbers]) -> Iterator[TimeBucket]:
         for bucket in starts:
-            found = of.get(bucket, Numbers(quantiles=(None,) * len(question.levels)))
+            found = of.get(bucket, nothing)
             seconds = _covered_s(bucket, length, answer)
             yield TimeBucket(from_ms(bucket), found.count, values(found, seconds))
 

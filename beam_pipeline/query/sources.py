@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Generic
 
 from beam_pipeline.query.model import Event, Log, Metric, Score, Span, Trace
@@ -82,12 +83,19 @@ class Source(Generic[Event]):
 
     def event(self, row: Row) -> Event:
         """An event from a row of its `selection`."""
-        values = {}
-        for name in self._fields:
-            value = row[f"_{name}"]
-            is_time = value is not None and self._is_time(self._column(name))
-            values[name] = from_ms(value) if is_time else value
+        values = {name: row[selected] for name, selected in self._selected_as}
+        for name in self._times:
+            if values[name] is not None:
+                values[name] = from_ms(values[name])
         return self.model(**values)
+
+    @cached_property
+    def _selected_as(self) -> tuple[tuple[str, str], ...]:
+        return tuple((name, f"_{name}") for name in self._fields)
+
+    @cached_property
+    def _times(self) -> tuple[str, ...]:
+        return tuple(name for name in self._fields if self._is_time(self._column(name)))
 
 
 TRACES = Source("trace", Trace, ("trace_id",))
