@@ -237,10 +237,8 @@ class LocalStorage:
             os.makedirs(target_directory, exist_ok=True)
             try:
                 _rename_without_overwriting(path, target)
-            except FileExistsError:
-                continue
-            except FileNotFoundError:
-                return self.move_to_processed(path, etag)  # another run moved it just now
+            except (FileExistsError, FileNotFoundError):
+                return self.move_to_processed(path, etag)  # another run is moving it, or has moved it, just now
             return target
         raise AssertionError("unreachable: there is always a free name")
 

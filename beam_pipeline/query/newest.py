@@ -6,7 +6,6 @@ another one. It would also show an older version wherever a condition leaves the
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -151,16 +150,28 @@ def _newest_of(
     columns = conditions.telling
     selection = ", ".join(f"{column} AS _{place}" for place, column in enumerate(columns))
     places = [conditions.source.identifying.index(column) for column in columns]
+    read: dict[tuple[str, ...], list[int]] = {}
+    for row in batch:
+        read.setdefault(order.identity(row), []).append(row["_since"])
     since_ms = min(row["_since"] for row in batch)
     newest: dict[tuple[str, ...], Row] = {}
     doubtful: set[tuple[str, ...]] = set()
-    for identities in _lookups(sorted({order.identity(row) for row in batch})):
+    for identities in _lookups(sorted(read)):
         asked = conditions.among(_values(conditions, identities), since_ms)
-        rows = database.rows(
-            f"SELECT {selection} FROM {asked.source.table} WHERE {asked.where_identity}", asked.parameters
-        )
-        counts = Counter(tuple(row[f"_{place}"] for place in range(len(columns))) for row in rows)
-        several = [identity for identity in identities if counts[tuple(identity[place] for place in places)] > 1]
+        there: dict[tuple[str, ...], list[int]] = {}
+        for row in database.rows(
+            f"SELECT {selection}, toUnixTimestamp64Milli(ingested_at) AS _since "
+            f"FROM {asked.source.table} WHERE {asked.where_identity}",
+            asked.parameters,
+        ):
+            there.setdefault(tuple(row[f"_{place}"] for place in range(len(columns))), []).append(row["_since"])
+        # What was read may have been merged since, so that one row there may be another than the one that was read.
+        several = [
+            identity
+            for identity in identities
+            if len(read[identity]) > 1
+            or there.get(tuple(identity[place] for place in places), read[identity]) != read[identity]
+        ]
         if several:
             doubtful.update(several)
             asked = conditions.among(_values(conditions, several), since_ms)
