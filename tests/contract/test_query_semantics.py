@@ -188,6 +188,24 @@ def test_pages_by_cursor_stay_as_rows_arrive(database: ClickHouse, provider: Cli
     assert len({one.id for one in found}) == len(found)
 
 
+def test_rows_that_are_merged_between_two_looks_are_listed_once(database: ClickHouse) -> None:
+    class Merging:
+        """Merges the table after each query."""
+
+        def query(self, *asked: Any) -> Any:
+            rows = database.query(*asked)
+            database.command("OPTIMIZE TABLE mastra_admin_traces FINAL")
+            return rows
+
+    for version in range(2):
+        events.insert(database, "trace", [trace(f"{place}", NOON, version) for place in range(3)])
+    merging: Any = Merging()
+    for per_page in (1, 3):
+        found = ClickHouseQueryProvider(merging).list_traces(per_page=per_page, count="none")
+        assert ids(found) == ["0", "1", "2"][:per_page]
+        assert [one.ingested_at for one in found.items] == [LOADED + MS] * per_page
+
+
 def test_many_versions_and_deep_pages(database: ClickHouse, provider: ClickHouseQueryProvider) -> None:
     identities = [f"{place:04}-{'x' * 60}" for place in range(1300)]
     for version in range(3):
