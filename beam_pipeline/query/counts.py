@@ -1,7 +1,8 @@
 """How many events meet some conditions in their newest version, and whether any of them has more than one row.
 
 Nearly always none has. To be sure of it takes ids alone, as hashes, where to compare versions takes several columns and a
-group for each event. That two events may have the same hash makes a count take longer, never wrong.
+group for each event. That two events may have the same hash makes a count take longer, never wrong. Rows are never
+subtracted from rows that another statement has counted: a merge may have dropped some of them in between.
 """
 
 from __future__ import annotations
@@ -32,23 +33,24 @@ def count_events(database: Database, conditions: Conditions) -> Counted:
         f"groupUniqArray({_LISTED + 1})({column}) AS _values_{place}" for place, column in enumerate(conditions.telling)
     )
     (found,) = database.rows(
-        f"SELECT count() AS _rows, uniqExact({_key(conditions)}) AS _keys, {listed}, "
+        f"SELECT count() AS _rows, uniqExact({', '.join(conditions.telling)}) AS _events, {listed}, "
         f"toUnixTimestamp64Milli(min(ingested_at)) AS _since FROM {conditions.source.table} WHERE {conditions.where}",
         conditions.parameters,
     )
-    rows, since_ms = int(found["_rows"]), found["_since"]
-    known_twice = rows > found["_keys"]
-    if not known_twice and (not rows or not conditions.other):
-        return Counted(rows, single=True)
+    rows, events, since_ms = int(found["_rows"]), int(found["_events"]), found["_since"]
+    if rows == events and (not rows or not conditions.other):
+        return Counted(events, single=True)
     values = {column: found[f"_values_{place}"] for place, column in enumerate(conditions.telling)}
     if _can_be_listed(values):
         # May be on other events, too, that have one column in common with one and another with another.
         among = conditions.among(values, since_ms)
-        if not known_twice and _count_rows(database, among) == rows:
-            return Counted(rows, single=True)
-        return Counted(rows - _superseded(database, among), single=False)
+        if rows == events and _count_rows(database, among) == rows:
+            return Counted(events, single=True)
+        return Counted(_compare(database, among).current, single=False)
     several = _with_several_rows(database, conditions, since_ms)
-    return Counted(rows - (_superseded(database, several) if several else 0), single=several is None)
+    if several is None:
+        return Counted(events, single=True)
+    return Counted(events - _compare(database, several).superseded, single=False)
 
 
 def first_are_single(database: Database, conditions: Conditions, order: Order, first: int) -> bool:
@@ -92,16 +94,23 @@ def _can_be_listed(values: Mapping[str, Sequence[str]]) -> bool:
     return max(map(len, values.values())) <= _LISTED and size <= MAX_LOOKUP_BYTES
 
 
-def _superseded(database: Database, among: Conditions) -> int:
-    """How many rows meet the conditions and are not the newest of their event."""
+@dataclass(frozen=True)
+class _Compared:
+    """How many events meet some conditions in their newest version, and how many only in an older one."""
+
+    current: int
+    superseded: int
+
+
+def _compare(database: Database, among: Conditions) -> _Compared:
     (row,) = database.rows(
-        "SELECT sum(_rows) - countIf(_newest = 1) AS _superseded FROM ("
+        "SELECT countIf(_newest = 1) AS _current, countIf(_any = 1 AND _newest = 0) AS _superseded FROM ("
         f"WITH {among.source.version} AS _version "
-        f"SELECT sum({among.matches}) AS _rows, argMax({among.matches}, _version) AS _newest "
+        f"SELECT max({among.matches}) AS _any, argMax({among.matches}, _version) AS _newest "
         f"FROM {among.source.table} WHERE {among.where_identity} GROUP BY {', '.join(among.telling)})",
         among.parameters,
     )
-    return int(row["_superseded"])
+    return _Compared(int(row["_current"]), int(row["_superseded"]))
 
 
 def _key(conditions: Conditions) -> str:

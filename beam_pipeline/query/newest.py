@@ -27,7 +27,7 @@ Position = tuple[Any, ...]
 class Order:
     """Greatest first by some columns, the last of which is the time; then by id and project.
 
-    Only versions of one event are equal in all these.
+    Only versions of one event are equal in all these; the latest of them comes first, so that a limit leaves it in.
     """
 
     source: Source[Any]
@@ -46,7 +46,7 @@ class Order:
 
     @property
     def sql(self) -> str:
-        return ", ".join([*(f"{column} DESC" for column, _ in self.keys), *self.ties])
+        return ", ".join([*(f"{column} DESC" for column, _ in self.keys), *self.ties, "ingested_at DESC"])
 
     @property
     def selection(self) -> str:

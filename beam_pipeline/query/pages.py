@@ -107,10 +107,14 @@ def _page_after(
     single: Callable[[], bool] | None,
 ) -> Sequence[Row]:
     """Rows behind so many events: at once when each of these has one row, else by reading them."""
-    rows, part = rows_at(database, conditions, order, selection, skipped, wanted)
-    check = single or partial(first_are_single, database, part, order, skipped + wanted)
-    if len({order.identity(row) for row in rows}) == len(rows) and check():
-        return rows
+    # The rows are read after the look, since a merge may drop second rows between the two.
+    if single is None:
+        _, part = rows_at(database, conditions, order, "1 AS _one", skipped, wanted)
+        single = partial(first_are_single, database, part, order, skipped + wanted)
+    if single():
+        rows, _ = rows_at(database, conditions, order, selection, skipped, wanted)
+        if len({order.identity(row) for row in rows}) == len(rows):
+            return rows
     last = None
     passed = 0
     for row in islice(newest_rows(database, conditions, order, None, "", skipped), skipped):
