@@ -13,6 +13,7 @@ from beam_pipeline.query.sources import Source
 from beam_pipeline.query.times import HOUR_MS, clamped, first_ms, last_ms
 
 SHORT_MS = 6 * HOUR_MS
+MOVED_MS = 600_000
 _NOT_COLUMNS = ("start", "end", "ignore_case")
 
 
@@ -30,6 +31,8 @@ class Conditions:
     """The filters that were given, without `start` and `end`."""
     start_ms: int | None
     end_ms: int | None
+    near: tuple[str, ...] = ()
+    """Conditions on the time of the versions that are compared: the range, and somewhat before and after it."""
 
     @property
     def where(self) -> str:
@@ -37,9 +40,14 @@ class Conditions:
         return _all(*self.identifying, *self.other)
 
     @property
-    def where_identity(self) -> str:
-        """The conditions that also hold for other versions of the same events."""
-        return _all(*self.identifying)
+    def where_versions(self) -> str:
+        """The conditions on all versions of the same events, as far as they are compared."""
+        return _all(*self.identifying, *self.near)
+
+    @property
+    def are_on_time_only(self) -> bool:
+        """Whether versions that differ in what they meet differ in their time."""
+        return len(self.other) == (self.start_ms is not None) + (self.end_ms is not None)
 
     @property
     def matches(self) -> str:
@@ -69,26 +77,34 @@ class Conditions:
             return False
         return self.end_ms - self.start_ms < SHORT_MS
 
-    def among(self, values: Mapping[str, Sequence[str]], since_ms: int) -> Conditions:
-        """On events that have one of these values in each of some columns, ingested no earlier than `since_ms`."""
+    def among(self, values: Mapping[str, Sequence[str]]) -> Conditions:
+        """On events that have one of these values in each of some columns."""
         where, parameters = list(self.identifying), dict(self.parameters)
         for place, (column, among) in enumerate(values.items()):
             where.append(f"{column} IN {{among_{place}:Array(String)}}")
             parameters[f"among_{place}"] = among
-        where.append("ingested_at >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')")
-        return replace(self, identifying=tuple(where), parameters={**parameters, "since_ms": since_ms})
+        return replace(self, identifying=tuple(where), parameters=parameters)
 
     def identified(self, sql: str, **parameters: Any) -> Conditions:
         """These and one more, which holds for all versions of an event or for none."""
         return replace(self, identifying=(*self.identifying, sql), parameters={**self.parameters, **parameters})
+
+    def since(self, ingested_ms: int) -> Conditions:
+        """On what was ingested no earlier: what was is no newer version of an event that was ingested then."""
+        return self.identified("ingested_at >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')", since_ms=ingested_ms)
 
     def only(self, sql: str, **parameters: Any) -> Conditions:
         """These and one more, which may differ between versions."""
         return replace(self, other=(*self.other, sql), parameters={**self.parameters, **parameters})
 
 
-def conditions(source: Source[Any], filters: Mapping[str, Any], project_id: str | None) -> Conditions:
-    """Conditions from filters; with a `project_id` never any on another project. Raises BadArgument."""
+def conditions(
+    source: Source[Any], filters: Mapping[str, Any], project_id: str | None, moved_ms: int = MOVED_MS
+) -> Conditions:
+    """Conditions from filters; with a `project_id` never any on another project. Raises BadArgument.
+
+    Versions are compared whose time is up to `moved_ms` outside of the range.
+    """
     given = {name: value for name, value in filters.items() if value is not None}
     known = FILTERS[source.event_type]
     for name in given:
@@ -96,7 +112,7 @@ def conditions(source: Source[Any], filters: Mapping[str, Any], project_id: str 
             raise BadArgument("filter", name, f"one of {', '.join(sorted({*known, *_NOT_COLUMNS}))}")
     if project_id is not None and given.setdefault("project_id", project_id) != project_id:
         raise BadArgument("project_id", given["project_id"], f"{project_id!r}, the project of this provider, or None")
-    identifying, other, parameters = list[str](), list[str](), Parameters()
+    identifying, other, near, parameters = list[str](), list[str](), list[str](), Parameters()
     ignore_case = given.pop("ignore_case", False)
     if not isinstance(ignore_case, bool):
         raise BadArgument("ignore_case", ignore_case, "True or False")
@@ -104,15 +120,19 @@ def conditions(source: Source[Any], filters: Mapping[str, Any], project_id: str 
     end_ms = last_ms("end", given.pop("end")) if "end" in given else None
     if start_ms is not None and end_ms is not None and start_ms > end_ms:
         raise BadArgument("start", filters["start"], f"no later than end, {filters['end']!r}")
-    for bound, value, comparison in (("start_ms", start_ms, ">="), ("end_ms", end_ms, "<=")):
+    for bound, value, comparison, moved in (
+        ("start_ms", start_ms, ">=", -moved_ms),
+        ("end_ms", end_ms, "<=", moved_ms),
+    ):
         if value is not None:
-            other.append(f"{source.time} {comparison} fromUnixTimestamp64Milli({{{bound}:Int64}}, 'UTC')")
-            parameters[bound] = clamped(value)
+            for where, name, limit in ((other, bound, value), (near, f"near_{bound}", value + moved)):
+                where.append(f"{source.time} {comparison} fromUnixTimestamp64Milli({{{name}:Int64}}, 'UTC')")
+                parameters[name] = clamped(limit)
     for name, value in given.items():
         compiled, values = known[name].compile(name, known[name].column, value, ignore_case)
         (identifying if name in source.identifying else other).extend(compiled)
         parameters |= values
-    return Conditions(source, tuple(identifying), tuple(other), parameters, given, start_ms, end_ms)
+    return Conditions(source, tuple(identifying), tuple(other), parameters, given, start_ms, end_ms, tuple(near))
 
 
 def _all(*conditions: str) -> str:

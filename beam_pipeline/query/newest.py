@@ -81,16 +81,18 @@ def newest_rows(
     after: Position | None,
     selection: str,
     expected: int,
-    single: Callable[[], bool] = lambda: False,
+    are_single: Callable[[Sequence[Row]], bool] = lambda rows: False,
 ) -> Iterator[Row]:
     """Rows of the events that meet the conditions in their newest version, in an order, from behind a position.
 
-    Reads a batch of rows by the conditions, drops those of which there is a newer one anywhere, and goes on. `expected`
-    is how many the caller will probably take. `single` tells, without fail, when no event that has a row by these
-    conditions has a second one.
+    Reads a batch of rows by the conditions, drops those of which there is a newer one, and goes on. `expected`
+    is how many the caller will probably take. `are_single` tells of rows, without fail, when none of
+    their events has a second one.
     """
     size = expected
-    selected = ", ".join(filter(None, (order.selection, "toUnixTimestamp64Milli(ingested_at) AS _since", selection)))
+    selected = ", ".join(
+        filter(None, (order.selection, "toUnixTimestamp64Milli(ingested_at) AS _since", "_part", selection))
+    )
     for part in _parts(database, conditions, order, after, expected):
         while True:
             size = min(max(size, 1), _MAX_BATCH)
@@ -100,7 +102,7 @@ def newest_rows(
                 asked.parameters,
             )
             several = len({order.identity(row) for row in batch}) < len(batch)
-            if batch and (several or not single()):
+            if batch and (several or not are_single(batch)):
                 yield from _newest_of(database, conditions, order, selected, batch)
             else:
                 yield from batch
@@ -157,11 +159,11 @@ def _newest_of(
     newest: dict[tuple[str, ...], Row] = {}
     doubtful: set[tuple[str, ...]] = set()
     for identities in _lookups(sorted(read)):
-        asked = conditions.among(_values(conditions, identities), since_ms)
+        asked = conditions.among(_values(conditions, identities)).since(since_ms)
         there: dict[tuple[str, ...], list[int]] = {}
         for row in database.rows(
             f"SELECT {selection}, toUnixTimestamp64Milli(ingested_at) AS _since "
-            f"FROM {asked.source.table} WHERE {asked.where_identity}",
+            f"FROM {asked.source.table} WHERE {asked.where_versions}",
             asked.parameters,
         ):
             there.setdefault(tuple(row[f"_{place}"] for place in range(len(columns))), []).append(row["_since"])
@@ -174,10 +176,10 @@ def _newest_of(
         ]
         if several:
             doubtful.update(several)
-            asked = conditions.among(_values(conditions, several), since_ms)
+            asked = conditions.among(_values(conditions, several)).since(since_ms)
             latest = database.rows(
                 f"SELECT {selected}, {conditions.matches} AS _matches FROM {asked.source.table} "
-                f"WHERE {asked.where_identity} "
+                f"WHERE {asked.where_versions} "
                 f"ORDER BY {asked.source.version} DESC LIMIT 1 BY {', '.join(asked.source.identifying)}",
                 asked.parameters,
             )
@@ -229,17 +231,18 @@ class Column:
 def newest_events(conditions: Conditions, columns: Sequence[Column]) -> str:
     """A SELECT with a row for each event that meets the conditions in its newest version.
 
-    Reads the rows that meet the conditions for their ids, and then all versions of these. What was ingested before all
-    of them is no newer version of any.
+    Reads the rows that meet the conditions for their ids, and then all versions of these, unless all there are in a range
+    of time are wanted. What was ingested before all of them is no newer version of any.
     """
     source = conditions.source
     identity = ", ".join(source.identity)
-    where = conditions.where_identity
+    where = conditions.where_versions
     having = ""
-    if conditions.other:
+    if conditions.other and not conditions.are_on_time_only:
         found = f"FROM {source.table} WHERE {conditions.where}"
         where += f" AND ({identity}) IN (SELECT {identity} {found})"
         where += f" AND ingested_at >= (SELECT min(ingested_at) {found})"
+    if conditions.other:
         having = f"HAVING argMax({conditions.matches}, _version) = 1"
     selection = ", ".join([*(column.newest() for column in columns), "1 AS _event"])
     return (

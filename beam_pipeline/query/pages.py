@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
 from itertools import islice
@@ -55,14 +55,17 @@ def read_page(
     if count == "exact":
         counting = database.meanwhile(partial(count_events, conditions=conditions))
 
-    def single() -> bool:
-        return counting is not None and counting.result().single
+    def are_single(rows: Sequence[Row]) -> bool:
+        # The count of a short range is there as soon as the page; others take longer than a look at the page's events.
+        return counting is not None and conditions.is_short and counting.result().covers(rows)
 
     rows: Sequence[Row]
     if skipped:
-        rows = _page_after(database, conditions, order, source.selection, skipped, wanted, single if counting else None)
+        rows = _page_after(database, conditions, order, source.selection, skipped, wanted, counting)
     else:
-        rows = list(islice(newest_rows(database, conditions, order, after, source.selection, wanted, single), wanted))
+        rows = list(
+            islice(newest_rows(database, conditions, order, after, source.selection, wanted, are_single), wanted)
+        )
     has_more = len(rows) > per_page
     total = None
     if counting is not None:
@@ -80,7 +83,7 @@ def read_page(
 
 def read_versions(database: Database, source: Source[Event], conditions: Conditions) -> list[Event]:
     """The events that meet conditions which hold for all their versions: one look is enough."""
-    select = f"SELECT {source.selection} FROM {source.table} WHERE {conditions.where_identity}"
+    select = f"SELECT {source.selection} FROM {source.table} WHERE {conditions.where_versions}"
     rows = database.rows(select, conditions.parameters)
     # Hardly ever is there more than one version, and to compare them takes the server a third of its time.
     if len({source.identity_of(row) for row in rows}) < len(rows):
@@ -104,14 +107,15 @@ def _page_after(
     selection: str,
     skipped: int,
     wanted: int,
-    single: Callable[[], bool] | None,
+    counting: Future[Counted] | None,
 ) -> Sequence[Row]:
     """Rows behind so many events: at once when each of these has one row, else by reading them."""
     # The rows are read after the look, since a merge may drop second rows between the two.
-    if single is None:
+    single = counting is not None and counting.result().single
+    if not single:
         _, part = rows_at(database, conditions, order, "1 AS _one", skipped, wanted)
-        single = partial(first_are_single, database, part, order, skipped + wanted)
-    if single():
+        single = first_are_single(database, part, order, skipped + wanted)
+    if single:
         rows, _ = rows_at(database, conditions, order, selection, skipped, wanted)
         if len({order.identity(row) for row in rows}) == len(rows):
             return rows

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Union
 
 from beam_pipeline.query.aggregates import Question, SourceChoice, answer, quantile_levels
-from beam_pipeline.query.conditions import Conditions, conditions
+from beam_pipeline.query.conditions import MOVED_MS, Conditions, conditions
 from beam_pipeline.query.database import Database
 from beam_pipeline.query.distribution import read_distribution
 from beam_pipeline.query.errors import BadArgument, NotFound, translated
@@ -87,11 +87,15 @@ class ClickHouseQueryProvider:
         project_id: str | None = None,
         max_execution_s: float = 30.0,
         max_memory_bytes: int = 4 << 30,
+        moved: timedelta = timedelta(milliseconds=MOVED_MS),
     ) -> None:
         """With a client, queries are tried again as that is configured to, and it stays open; with a config they are not.
 
         With a `project_id` no method ever returns another project's events. `max_execution_s` and `max_memory_bytes` are
         the limits of one query; a method may take several.
+
+        `moved` is how far an event's time may move from one version to another for a query over a range of time to notice:
+        versions are compared that are in the range or that close to it. Without `start` and `end` all are.
         """
         if project_id is not None and not text("project_id", project_id):
             raise BadArgument("project_id", project_id, "a project's id, or None for all projects")
@@ -99,7 +103,10 @@ class ClickHouseQueryProvider:
             raise BadArgument("max_execution_s", max_execution_s, "more than 0")
         if number("max_memory_bytes", max_memory_bytes) < 1:
             raise BadArgument("max_memory_bytes", max_memory_bytes, "more than 0")
+        if not isinstance(moved, timedelta) or moved < timedelta():
+            raise BadArgument("moved", moved, "a timedelta of 0 or more")
         self.project_id = project_id
+        self._moved_ms = moved // timedelta(milliseconds=1)
         self._owned: ClickHouse | None = None
         if isinstance(clickhouse, ClickHouseConfig):
             # Trying again a query that took too long, or too much, only makes its caller wait.
@@ -376,7 +383,7 @@ class ClickHouseQueryProvider:
         return read_page(self._database, source, asked, page=page, per_page=per_page, cursor=cursor, count=count)
 
     def _conditions(self, source: Source[Any], filters: Mapping[str, Any]) -> Conditions:
-        return conditions(source, filters, self.project_id)
+        return conditions(source, filters, self.project_id, self._moved_ms)
 
 
 def _operation(of: Any) -> Source[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -47,8 +48,9 @@ def test_a_list_has_each_event_in_its_newest_version_if_that_meets_the_filters(
     half = len(rows) // 2
     events.insert(database, event_type, rows[:half])
     events.insert(database, event_type, rows[half:])
-    expected = events.listed(event_type, rows, filters)
-    list_events = lister(ClickHouseQueryProvider(database), event_type)
+    moved = data.draw(st.sampled_from((timedelta(), events.MOVED, timedelta(hours=1), timedelta.max)))
+    expected = events.listed(event_type, rows, filters, moved)
+    list_events = lister(ClickHouseQueryProvider(database, moved=moved), event_type)
     # How many ids are sent in lists decides how an event's other rows are looked for.
     listed = data.draw(st.sampled_from((0, 2, counts._LISTED)))
 

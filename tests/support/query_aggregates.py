@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from beam_pipeline.query.model import Statistics, TimeSeries
-from tests.support.query_events import Delivery, Filters, meets, newest, time_of
+from tests.support.query_events import Delivery, Filters, current, meets, time_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 Group = tuple[Any, ...]
@@ -22,7 +22,8 @@ def floor(moment: datetime, interval: timedelta) -> datetime:
 
 def counted(event_type: str, rows: Iterable[Delivery], filters: Filters, source: str) -> list[Delivery]:
     """The rows that a source counts: events in their newest version, or deliveries."""
-    rows = newest(event_type, rows) if source == "events" else rows
+    if source == "events":
+        return current(event_type, rows, filters)
     return [row for row in rows if meets(event_type, row, filters)]
 
 

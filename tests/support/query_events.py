@@ -25,6 +25,9 @@ Filters = dict[str, Any]
 
 NOON = datetime(2100, 11, 20, 12, tzinfo=timezone.utc)
 LOADED = datetime(2100, 12, 31, tzinfo=timezone.utc)
+MOVED = timedelta(minutes=10)
+"""How far outside of a range of time the versions are that are compared, unless a provider is told otherwise."""
+_CENTURY = timedelta(days=36_500)
 PROJECTS = ("p1", "p'2")
 TEXTS = (
     *("", "a", "A", "ab", "a%b", "a_b", "a\\b", "%", "_", "\\", "it's", 'say "x"', "one\ntwo", "tab\t", "\r", "\x00"),
@@ -219,9 +222,20 @@ def in_order(event_type: str, rows: Iterable[Delivery]) -> list[Delivery]:
     return sorted(by_ties, key=lambda row: time_of(event_type, row), reverse=True)
 
 
-def listed(event_type: str, rows: Iterable[Delivery], filters: Filters) -> list[Any]:
+def current(event_type: str, rows: Iterable[Delivery], filters: Filters, moved: timedelta = MOVED) -> list[Delivery]:
+    """The events that meet filters in their newest version of those that are in the range or close to it."""
+    bounds: Filters = {}
+    if "start" in filters:
+        bounds["start"] = filters["start"] - min(moved, _CENTURY)
+    if "end" in filters:
+        bounds["end"] = filters["end"] + min(moved, _CENTURY)
+    near = [row for row in rows if meets(event_type, row, bounds)]
+    return [row for row in newest(event_type, near) if meets(event_type, row, filters)]
+
+
+def listed(event_type: str, rows: Iterable[Delivery], filters: Filters, moved: timedelta = MOVED) -> list[Any]:
     """The events that a list with these filters must have, in its order."""
-    found = [row for row in newest(event_type, rows) if meets(event_type, row, filters)]
+    found = current(event_type, rows, filters, moved)
     return [MODELS[event_type](**row) for row in in_order(event_type, found)]
 
 

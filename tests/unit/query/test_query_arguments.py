@@ -105,7 +105,9 @@ def test_wrong_arguments_are_named(method: str, arguments: dict[str, Any], messa
     assert isinstance(raised.value, (QueryError, ValueError))
 
 
-@pytest.mark.parametrize("limits", [{"project_id": ""}, {"max_execution_s": 0}, {"max_memory_bytes": 0}])
+@pytest.mark.parametrize(
+    "limits", [{"project_id": ""}, {"max_execution_s": 0}, {"max_memory_bytes": 0}, {"moved": -timedelta(1)}]
+)
 def test_a_provider_with_wrong_limits_is_refused(limits: dict[str, Any]) -> None:
     with pytest.raises(BadArgument, match=next(iter(limits))):
         provider(**limits)
