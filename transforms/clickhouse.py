@@ -62,6 +62,8 @@ INSERT_SETTINGS: Mapping[str, Any] = {
     "min_insert_block_size_rows_for_materialized_views": _MAX_BLOCK_ROWS,
     "min_insert_block_size_bytes_for_materialized_views": _MAX_BLOCK_BYTES,
 }
+OPTIONAL_SETTINGS = frozenset({"use_skip_indexes_on_data_read"})
+"""Settings that only make a query faster: they are left out where a server is too old to know them."""
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/.+")
 _MAX_DELAY_S = 30.0
@@ -223,7 +225,7 @@ class ClickHouse:
         """
         return self._retrying(
             lambda client: list(
-                client.query(sql, parameters=_dict(parameters), settings=_dict(settings)).named_results()
+                client.query(sql, parameters=_dict(parameters), settings=_known(client, settings)).named_results()
             )
         )
 
@@ -364,6 +366,14 @@ def _arrow_file(rows: pa.RecordBatch | pa.Table, compression: str | None) -> pa.
     with pa.ipc.new_file(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
         writer.write(rows)
     return sink.getvalue()
+
+
+def _known(client: Client, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in (settings or {}).items()
+        if name not in OPTIONAL_SETTINGS or name in client.server_settings
+    }
 
 
 def _dict(values: Mapping[str, Any] | None) -> dict[str, Any] | None:

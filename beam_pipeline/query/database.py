@@ -14,6 +14,7 @@ Result = TypeVar("Result")
 
 _INDEX_LOOKUPS = 1000
 """Past so many values a look into a bloom filter index takes longer than reading what it would leave out."""
+_NO_MORE: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,14 @@ class Database:
         except RuntimeError:
             raise QueryError("the provider has been closed") from None
 
-    def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The rows of a query. Raises QueryError."""
+    def rows(self, sql: str, parameters: Mapping[str, Any], more: Mapping[str, Any] = _NO_MORE) -> list[dict[str, Any]]:
+        """The rows of a query, with more settings than the limits. Raises QueryError."""
         settings = {
             "max_execution_time": self.max_execution_s,
             "max_memory_usage": self.max_memory_bytes,
             "max_bytes_before_external_group_by": self.max_memory_bytes // 2,
             "use_index_for_in_with_subqueries_max_values": _INDEX_LOOKUPS,
+            **more,
         }
         with translated():
             return self.client.query(sql, parameters, settings)

@@ -311,6 +311,17 @@ def test_settings_are_those_of_one_statement(clickhouse: ClickHouse) -> None:
     assert clickhouse.query(ask) == before
 
 
+def test_a_setting_that_only_makes_faster_is_left_out_where_it_is_unknown(
+    clickhouse: ClickHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"such_a_setting_is_unknown": 0, "use_skip_indexes_on_data_read": 0}
+    with pytest.raises(ClickHouseError, match="such_a_setting_is_unknown"):
+        clickhouse.query("SELECT 1", settings=asked)
+    monkeypatch.setattr("transforms.clickhouse.OPTIONAL_SETTINGS", frozenset(asked))
+    name = "use_skip_indexes_on_data_read"
+    assert clickhouse.query(f"SELECT toString(getSetting('{name}')) AS value", settings=asked) == [{"value": "false"}]
+
+
 def test_a_command_takes_parameters(clickhouse: ClickHouse) -> None:
     clickhouse.command("CREATE TABLE t (a String) ENGINE = MergeTree ORDER BY a")
     clickhouse.command("INSERT INTO t SELECT {a:String} FROM numbers(3)", {"a": "x'"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -218,6 +219,28 @@ def test_rows_that_are_merged_between_two_looks_are_listed_once(database: ClickH
         found = ClickHouseQueryProvider(merging).list_traces(per_page=per_page, count="none")
         assert ids(found) == ["0", "1", "2"][:per_page]
         assert [one.ingested_at for one in found.items] == [LOADED + MS] * per_page
+
+
+def test_a_row_that_is_merged_away_before_the_events_are_counted_is_not_listed(database: ClickHouse) -> None:
+    class MergingFirst:
+        """Merges the table after the page is read, and counts only then."""
+
+        merged = threading.Event()
+
+        def query(self, sql: str, *asked: Any) -> Any:
+            if "_mixed" in sql:
+                assert self.merged.wait(30)
+            rows = database.query(sql, *asked)
+            if not self.merged.is_set():
+                database.command("OPTIMIZE TABLE mastra_admin_traces FINAL")
+                self.merged.set()
+            return rows
+
+    events.insert(database, "trace", [trace("t", status="error")])
+    events.insert(database, "trace", [trace("t", version=1, status="ok")])
+    merging: Any = MergingFirst()
+    page = ClickHouseQueryProvider(merging).list_traces(status="error", start=NOON, end=NOON + HOUR)
+    assert (page.items, page.total) == ([], 0)
 
 
 def test_many_versions_and_deep_pages(database: ClickHouse, provider: ClickHouseQueryProvider) -> None:
