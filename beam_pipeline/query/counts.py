@@ -47,6 +47,7 @@ def count_events(database: Database, conditions: Conditions) -> Counted:
         )
         return Counted(found["_events"], single=found["_rows"] == found["_events"])
     compared = _compared(database, conditions)
+    # Only the page of a short range waits for the count, and over a long one the parts' names would take time.
     inner, outer = ("any(_part) AS _in", "groupUniqArrayIf(_in, _met > 0)") if conditions.is_short else ("1", "[]")
     (found,) = database.rows(
         "SELECT sum(_met) AS _rows, countIf(_met > 0) AS _events, countIf(_met > 0 AND _met < _all) AS _mixed, "

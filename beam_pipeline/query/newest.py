@@ -85,9 +85,8 @@ def newest_rows(
 ) -> Iterator[Row]:
     """Rows of the events that meet the conditions in their newest version, in an order, from behind a position.
 
-    Reads a batch of rows by the conditions, drops those of which there is a newer one, and goes on. `expected`
-    is how many the caller will probably take. `are_single` tells of rows, without fail, when none of
-    their events has a second one.
+    Reads a batch of rows by the conditions, drops those of which there is a newer one, and goes on. `expected` is how
+    many the caller will probably take. `are_single` tells of rows, without fail, when none of their events has another.
     """
     size = expected
     selected = ", ".join(
