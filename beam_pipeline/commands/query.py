@@ -54,7 +54,9 @@ def run(invocation: Invocation) -> int:
         raise CommandError(f"{where(config)} is not there yet; nothing has been loaded into it")
     with client:
         try:
-            _ASKERS.get(action, _list)(ClickHouseQueryProvider(client), action, values)
+            _ASKERS.get(action, _list)(
+                ClickHouseQueryProvider(client, moved=timedelta(seconds=values["moved"])), action, values
+            )
         except BadArgument as error:
             raise OptionsError([f"--{error}"]) from error
         except QueryError as error:

@@ -96,6 +96,7 @@ PAGE = Option("page", whole, None, "lists: which page, from 0", "", "N")
 PER_PAGE = Option("per_page", whole, 50, "lists: events on a page, at most 1000", "", "N")
 CURSOR = Option("cursor", str, None, "lists: go on behind a page, by what it printed", "", "CURSOR")
 COUNT = Option("count", choice("exact", "none"), "exact", "lists: whether to count all pages", "", "COUNT")
+MOVED = Option("moved", seconds, 600.0, "how far outside of the range newer versions count", "", "DURATION")
 LIMIT = Option("limit", whole, 10, "slowest: how many", "", "N")
 OF = Option("of", choice("trace", "span"), "trace", "traces or spans: trace, span", "", "TYPE")
 MEASURE = Option(
@@ -125,12 +126,12 @@ CSV = Option("csv", None, False, "print comma-separated values with a header")
 
 OWN_OPTIONS = (
     *(PAGE, PER_PAGE, CURSOR, COUNT, LIMIT, OF, MEASURE, INTERVAL, GROUP_BY, PERCENTILES, SOURCE, BINS, NORMALIZED),
-    CSV,
+    *(MOVED, CSV),
 )
 QUERY = (*FILTER_OPTIONS, *OWN_OPTIONS)
 
-_LIST = (PAGE, PER_PAGE, CURSOR, COUNT)
-_NUMBERS = (OF, GROUP_BY, SOURCE)
+_LIST = (PAGE, PER_PAGE, CURSOR, COUNT, MOVED)
+_NUMBERS = (OF, GROUP_BY, SOURCE, MOVED)
 
 
 @dataclass(frozen=True)
@@ -148,11 +149,11 @@ KINDS: Mapping[str, Kind] = {
     "metrics": Kind("metric", _LIST),
     "scores": Kind("score", _LIST),
     "trace": Kind("trace"),
-    "slowest": Kind("", (OF, LIMIT)),
+    "slowest": Kind("", (OF, LIMIT, MOVED)),
     "series": Kind("", (*_NUMBERS, MEASURE, INTERVAL, PERCENTILES)),
     "percentiles": Kind("", (*_NUMBERS, PERCENTILES)),
     "errors": Kind("", _NUMBERS),
-    "distribution": Kind("score", (BINS, NORMALIZED, PERCENTILES, INTERVAL)),
+    "distribution": Kind("score", (BINS, NORMALIZED, PERCENTILES, INTERVAL, MOVED)),
 }
 _OF_MEASURE = {"traces": "trace", "error_rate": "trace", "logs": "log", "metrics": "metric"}
 

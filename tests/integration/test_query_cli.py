@@ -143,6 +143,18 @@ def test_series_and_statistics(query: Query) -> None:
     assert [trace["id"] for trace in query("slowest", "--limit=2", "--json").json["traces"]] == ["t4", "t3"]
 
 
+def test_a_version_that_was_moved_is_looked_for_as_far_as_is_said(tmp_path: Path) -> None:
+    line = CommandLine(())
+    for hour in (10, 12):
+        path = tmp_path / "trace" / "p" / f"20261120T{hour}0000Z_00.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(event("trace", "t", at=f"{DAY}T{hour}:00:00.000Z") + "\n")
+        assert line.run(f"--input={tmp_path}").code == 0
+    asked = ("query", "traces", f"--since={DAY}T09:00Z", f"--until={DAY}T11:00Z", "--json", f"--input={tmp_path}")
+    assert line.run(*asked).json["total"] == 1
+    assert line.run(*asked, "--moved=1h").json["total"] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
