@@ -92,7 +92,7 @@ def newest_rows(
     selected = ", ".join(
         filter(None, (order.selection, "toUnixTimestamp64Milli(ingested_at) AS _since", "_part", selection))
     )
-    for part in _parts(database, conditions, order, after, expected):
+    for part in parts_in_time(database, conditions, order, after, expected):
         while True:
             size = min(max(size, 1), _MAX_BATCH)
             asked = part if after is None else order.behind(part, after)
@@ -113,15 +113,14 @@ def newest_rows(
 
 
 def rows_at(
-    database: Database, conditions: Conditions, order: Order, selection: str, offset: int, limit: int
+    database: Database, parts: Sequence[Conditions], order: Order, selection: str, offset: int, limit: int
 ) -> tuple[Sequence[Row], Conditions]:
-    """Rows that meet the conditions, in an order, whether or not they are their event's newest.
+    """Rows that meet conditions, in an order, whether or not they are their event's newest.
 
-    Also tells the part of the conditions that they and all rows before them are in.
+    Of `parts_in_time` of the conditions. Also tells the part that they and all rows before them are in.
     """
     rows: Sequence[Row] = ()
-    part = conditions
-    for part in _parts(database, conditions, order, None, offset + limit):
+    for part in parts:
         rows = database.rows(
             f"SELECT {order.selection}, {selection} FROM {part.source.table} WHERE {part.where} "
             f"ORDER BY {order.sql} LIMIT {limit} OFFSET {offset}",
@@ -132,7 +131,7 @@ def rows_at(
     return rows, part
 
 
-def _parts(
+def parts_in_time(
     database: Database, conditions: Conditions, order: Order, after: Position | None, expected: int
 ) -> Iterable[Conditions]:
     """The conditions, in parts where these are worth while: in order of time, over a long range, without an id's index."""

@@ -15,7 +15,7 @@ from beam_pipeline.query.counts import Counted, count_events, first_are_single
 from beam_pipeline.query.database import Database
 from beam_pipeline.query.errors import BadArgument
 from beam_pipeline.query.model import Event, Page
-from beam_pipeline.query.newest import Order, Position, newest_rows, rows_at
+from beam_pipeline.query.newest import Order, Position, newest_rows, parts_in_time, rows_at
 from beam_pipeline.query.sources import Row, Source
 
 DEFAULT_PER_PAGE = 50
@@ -112,13 +112,14 @@ def _page_after(
     counting: Future[Counted] | None,
 ) -> Sequence[Row]:
     """Rows behind so many events: at once when each of these has one row, else by reading them."""
+    parts = list(parts_in_time(database, conditions, order, None, skipped + wanted))
     # The rows are read after the look, since a merge may drop second rows between the two.
     single = counting is not None and counting.result().single
     if not single:
-        _, part = rows_at(database, conditions, order, "1 AS _one", skipped, wanted)
+        _, part = rows_at(database, parts, order, "1 AS _one", skipped, wanted)
         single = first_are_single(database, part, order, skipped + wanted)
     if single:
-        rows, _ = rows_at(database, conditions, order, selection, skipped, wanted)
+        rows, _ = rows_at(database, parts, order, selection, skipped, wanted)
         if len({order.identity(row) for row in rows}) == len(rows):
             return rows
     last = None
