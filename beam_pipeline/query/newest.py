@@ -19,6 +19,8 @@ _MAX_BATCH = 1000
 MAX_LOOKUP_BYTES = 32_000
 """Ids are sent in the request's line, which servers and proxies bound."""
 
+_AT = "fromUnixTimestamp64Milli({{{}:Int64}}, 'UTC')"
+
 Position = tuple[Any, ...]
 """Where a row is in an order: the values that it is ordered by."""
 
@@ -38,7 +40,7 @@ class Order:
     def keys(self) -> tuple[tuple[str, str], ...]:
         """Expressions that are sent, as they compare, and how a value of them is bound."""
         measure = ((self.measure, "{{{}:Int64}}"),) if self.measure else ()
-        return (*measure, (self.source.time, "fromUnixTimestamp64Milli({{{}:Int64}}, 'UTC')"))
+        return (*measure, (self.source.time, _AT))
 
     @property
     def ties(self) -> tuple[str, ...]:
@@ -92,10 +94,14 @@ def newest_rows(
     selected = ", ".join(
         filter(None, (order.selection, "toUnixTimestamp64Milli(ingested_at) AS _since", "_part", selection))
     )
+    read_ms: int | None = None
     for part in parts_in_time(database, conditions, order, after, expected):
+        # Each part holds those before it, which have been read to their end.
+        rest = part if read_ms is None else part.only(f"{order.source.time} < {_AT.format('read_ms')}", read_ms=read_ms)
+        read_ms = part.parameters.get("part_ms")
         while True:
             size = min(max(size, 1), _MAX_BATCH)
-            asked = part if after is None else order.behind(part, after)
+            asked = rest if after is None else order.behind(rest, after)
             batch = database.rows(
                 f"SELECT {selected} FROM {conditions.source.table} WHERE {asked.where} ORDER BY {order.sql} LIMIT {size}",
                 asked.parameters,
