@@ -13,7 +13,7 @@ from beam_pipeline.query.sources import Source
 from beam_pipeline.query.times import HOUR_MS, clamped, first_ms, last_ms
 
 SHORT_MS = 6 * HOUR_MS
-MOVED_MS = 600_000
+MOVED_MS = 6 * HOUR_MS
 """How far outside of a range of time a newer version is looked for, unless a provider is told otherwise."""
 _NOT_COLUMNS = ("start", "end", "ignore_case")
 

@@ -48,7 +48,7 @@ def test_a_list_has_each_event_in_its_newest_version_if_that_meets_the_filters(
     half = len(rows) // 2
     events.insert(database, event_type, rows[:half])
     events.insert(database, event_type, rows[half:])
-    moved = data.draw(st.sampled_from((timedelta(), events.MOVED, timedelta(hours=1), timedelta.max)))
+    moved = data.draw(st.sampled_from((timedelta(), timedelta(hours=1), events.MOVED, timedelta.max)))
     expected = events.listed(event_type, rows, filters, moved)
     list_events = lister(ClickHouseQueryProvider(database, moved=moved), event_type)
     # How many ids are sent in lists decides how an event's other rows are looked for.

@@ -57,17 +57,17 @@ def test_a_trace_is_its_newest_version(database: ClickHouse, provider: ClickHous
     events.insert(database, "trace", [older])
     assert provider.get_trace("t").status == "ok"
     assert provider.list_traces(status="unset").items == []
-    assert provider.list_traces(end=NOON + 2 * HOUR + 50 * 60_000 * MS).total == 0
+    assert provider.list_traces(end=NOON).total == 0
     assert ids(provider.list_traces(deployment_id="d2")) == ["t"]
 
 
 def test_a_version_far_outside_of_a_range_is_not_looked_for(
     database: ClickHouse, provider: ClickHouseQueryProvider
 ) -> None:
-    events.insert(database, "trace", [trace("t", version=1), trace("t", NOON + 3 * HOUR, 2)])
+    events.insert(database, "trace", [trace("t", version=1), trace("t", NOON + 30 * HOUR, 2)])
     older = provider.list_traces(start=NOON, end=NOON + HOUR)
     assert (ids(older), older.total) == (["t"], 1)
-    for moved in (2 * HOUR, timedelta.max):
+    for moved in (29 * HOUR, timedelta.max):
         farther = ClickHouseQueryProvider(database, moved=moved)
         newer = farther.list_traces(start=NOON, end=NOON + HOUR)
         assert (newer.items, newer.total) == ([], 0)

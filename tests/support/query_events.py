@@ -25,7 +25,7 @@ Filters = dict[str, Any]
 
 NOON = datetime(2100, 11, 20, 12, tzinfo=timezone.utc)
 LOADED = datetime(2100, 12, 31, tzinfo=timezone.utc)
-MOVED = timedelta(minutes=10)
+MOVED = timedelta(hours=6)
 """How far outside of a range of time the versions are that are compared, unless a provider is told otherwise."""
 _CENTURY = timedelta(days=36_500)
 PROJECTS = ("p1", "p'2")
