@@ -105,8 +105,12 @@ class _FinalizeFilesFn(RunFn):
     def _finalize(self, parsed: ParsedLoad) -> LoadResult:
         load = parsed.load
         counts = replace(parsed.counts, duration_ms=int((time.time() - parsed.started) * 1000))
+        error = ""
         if not load.committed:
             error = parsed.error or check_sums(parsed, read_receipts(self.client, load.load_id))
+            # A worker that the runner has given up may go on, commit the load, and move its files from under this one.
+            load = replace(load, committed=bool(error) and self.log.is_committed(load.load_id))
+        if not load.committed:
             if error:
                 self.log.fail(load, counts, error)
                 return self._failed(parsed, error)

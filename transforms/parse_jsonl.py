@@ -143,6 +143,8 @@ class LoadParser:
             except (OSError, StorageError) as error:
                 failed[part.position] = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         if failed:
+            if self._log.is_committed(self.load.load_id):
+                raise LoadFailed("it was committed by another worker while it was read, and its files were moved")
             self._log.release(self.load, failed)
             self.load = replace(self.load, released=self.load.released | set(failed))
             self._released.update(failed)

@@ -15,14 +15,18 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from beam_pipeline import IngestionWorker, SchemaOptions, SchemaOutOfDate, run_migrations
 from beam_pipeline.generate import GenerateOptions, generate
 from tests.support.dataset import Dataset, event, make_dataset, wrongs
+from transforms import parse_jsonl
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 from transforms.config import IngestConfig
 from transforms.events import TABLES
 from transforms.finalize_files import FinalizeFiles
+from transforms.lines import RangeLines, read_lines
 from transforms.load_log_rows import FILES_TABLE, LOADS_TABLE
-from transforms.match_files import Page
+from transforms.loads import Slice
+from transforms.match_files import Page, match_files
 from transforms.parse_jsonl import ParseJsonl
-from transforms.storage import StorageError
+from transforms.record_loads import record_loads
+from transforms.storage import Storage, StorageError, open_storage
 from transforms.write_to_clickhouse import WriteToClickHouse
 
 
@@ -92,6 +96,37 @@ def test_a_bundle_that_is_retried_after_its_load_was_finished_changes_nothing(
     with beam.Pipeline(FnApiRunner()) as pipeline:
         (pipeline | beam.Create(loads) | ParseJsonl(config) | WriteToClickHouse(config) | FinalizeFiles(config))
     assert [worker.client.query(sql) for sql in logged] == before
+    assert wrongs(worker.client, dataset) == []
+
+
+def test_a_worker_that_the_runner_gave_up_finishes_the_load_while_it_is_retried(
+    worker: IngestionWorker, root: Path, config: IngestConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = Dataset(str(root))
+    for file in range(4):
+        lines: list[tuple[str, str | None]] = [(event("log", f"{file}-{line}"), f"{file}-{line}") for line in range(9)]
+        dataset.add_file("log", "p", f"20261120T12000{file}Z_00.jsonl", lines)
+    config = replace(config, run_id="r", block_bytes=1_000)
+    storage = open_storage(config.input)
+    files = list(match_files(storage, config, lambda path, reason: None))
+    (load,) = record_loads(files, "log-0", config.load_log(worker.client), storage, config)
+
+    def run() -> None:
+        with beam.Pipeline(FnApiRunner()) as pipeline:
+            (pipeline | beam.Create([load]) | ParseJsonl(config) | WriteToClickHouse(config) | FinalizeFiles(config))
+
+    reads = []
+
+    def read_behind_the_other(storage: Storage, part: Slice, limit: int) -> RangeLines:
+        reads.append(part)
+        if len(reads) == 2:
+            monkeypatch.undo()
+            run()  # the one that was given up: it commits the load and moves its files
+        return read_lines(storage, part, limit)
+
+    monkeypatch.setattr(parse_jsonl, "read_lines", read_behind_the_other)
+    run()
+    assert len(reads) == 2
     assert wrongs(worker.client, dataset) == []
 
 
