@@ -200,7 +200,6 @@ def _record(client: ClickHouse, migration: Migration, state: str) -> None:
 def _apply_options(client: ClickHouse, options: SchemaOptions) -> list[str]:
     """Changes the TTLs that are asked for, windows that are too small, and views of other versions."""
     existing = read_existing(client)
-    cluster = f" ON CLUSTER `{options.cluster}`" if options.cluster else ""
     changed = []
     for table in ALL_TABLES:
         actual = existing[table.name]
@@ -212,7 +211,7 @@ def _apply_options(client: ClickHouse, options: SchemaOptions) -> list[str]:
         if any(actual.settings.get(name, 0) < value for name, value in windows.items()):
             changes.append("MODIFY SETTING " + ", ".join(f"{name} = {value}" for name, value in windows.items()))
         for change in changes:
-            client.command(f"ALTER TABLE {table.name}{cluster} {change}")
+            client.command(f"ALTER TABLE {table.name}{options.on_cluster} {change}")
             changed.append(f"{table.name}: {change}")
     for view in _outdated(existing):
         for statement in view.replace(options):

@@ -48,6 +48,11 @@ class SchemaOptions:
             found.append(f"--cluster: {self.cluster!r} is not a cluster's name")
         return found
 
+    @property
+    def on_cluster(self) -> str:
+        """What follows a table's name in a statement that changes it."""
+        return f" ON CLUSTER `{self.cluster}`" if self.cluster else ""
+
     def ttl_of(self, event_type: str) -> int | None:
         """What is asked for a type: days, 0 for ever, None for nothing in particular."""
         return self.logs_ttl_days if event_type == "log" else self.ttl_days

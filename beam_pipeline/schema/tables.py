@@ -78,9 +78,8 @@ class Table:
     def create(self, options: SchemaOptions, days: int = 0) -> str:
         """The statement that creates it unless it is there."""
         body = ",\n    ".join([*(column.sql for column in self.columns), *self.indexes])
-        cluster = f" ON CLUSTER `{options.cluster}`" if options.cluster else ""
         engine = f"Replicated{self.engine}" if options.replicated else self.engine
-        parts = [f"CREATE TABLE IF NOT EXISTS {self.name}{cluster}\n(\n    {body}\n)\nENGINE = {engine}"]
+        parts = [f"CREATE TABLE IF NOT EXISTS {self.name}{options.on_cluster}\n(\n    {body}\n)\nENGINE = {engine}"]
         if self.partition_by:
             parts.append(f"PARTITION BY {self.partition_by}")
         parts.append(f"ORDER BY ({', '.join(self.order_by)})")

@@ -28,15 +28,13 @@ class View:
 
     def create(self, options: SchemaOptions) -> str:
         """The statement that creates it unless it is there."""
-        cluster = f" ON CLUSTER `{options.cluster}`" if options.cluster else ""
         kind, target = ("MATERIALIZED VIEW", f" TO {self.target}") if self.target else ("VIEW", "")
-        return f"CREATE {kind} IF NOT EXISTS {self.name}{cluster}{target} AS {self.select} COMMENT '{self.comment}'"
+        return f"CREATE {kind} IF NOT EXISTS {self.name}{options.on_cluster}{target} AS {self.select} COMMENT '{self.comment}'"
 
     def replace(self, options: SchemaOptions) -> Iterator[str]:
         """The statements that give a view that is there what is declared, without a moment in which it is not there."""
-        cluster = f" ON CLUSTER `{options.cluster}`" if options.cluster else ""
         if self.target:
-            yield f"ALTER TABLE {self.name}{cluster} MODIFY QUERY {self.select}"
-            yield f"ALTER TABLE {self.name}{cluster} MODIFY COMMENT '{self.comment}'"
+            yield f"ALTER TABLE {self.name}{options.on_cluster} MODIFY QUERY {self.select}"
+            yield f"ALTER TABLE {self.name}{options.on_cluster} MODIFY COMMENT '{self.comment}'"
         else:
-            yield f"CREATE OR REPLACE VIEW {self.name}{cluster} AS {self.select} COMMENT '{self.comment}'"
+            yield f"CREATE OR REPLACE VIEW {self.name}{options.on_cluster} AS {self.select} COMMENT '{self.comment}'"
