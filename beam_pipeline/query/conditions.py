@@ -51,6 +51,11 @@ class Conditions:
         return len(self.other) == (self.start_ms is not None) + (self.end_ms is not None)
 
     @property
+    def may_leave_few(self) -> bool:
+        """Whether they may leave few events, far from each other, of a range that has many."""
+        return not self.is_short and not self.are_on_time_only
+
+    @property
     def matches(self) -> str:
         """The other conditions as a number, 1 or 0, where they are not NULL."""
         return f"toUInt8(ifNull({_all(*self.other)}, 0))"

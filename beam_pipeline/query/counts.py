@@ -13,10 +13,7 @@ from typing import Any
 
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
-from beam_pipeline.query.newest import MAX_LOOKUP_BYTES, Order
-
-_LISTED = 700
-"""Events that are looked up by lists of their ids."""
+from beam_pipeline.query.newest import Order
 
 
 @dataclass(frozen=True)
@@ -46,22 +43,21 @@ def count_events(database: Database, conditions: Conditions) -> Counted:
             conditions.parameters,
         )
         return Counted(found["_events"], single=found["_rows"] == found["_events"])
-    compared = _compared(database, conditions)
     # Only the page of a short range waits for the count, and over a long one the parts' names would take time.
     inner, outer = ("any(_part) AS _in", "groupUniqArrayIf(_in, _met > 0)") if conditions.is_short else ("1", "[]")
     (found,) = database.rows(
         "SELECT sum(_met) AS _rows, countIf(_met > 0) AS _events, countIf(_met > 0 AND _met < _all) AS _mixed, "
         f"{outer} AS _parts FROM (SELECT sum({conditions.matches}) AS _met, count() AS _all, {inner} FROM {table} "
-        f"WHERE {compared.where_versions} GROUP BY {key})",
-        compared.parameters,
+        f"WHERE {conditions.where_versions} GROUP BY {key})",
+        conditions.parameters,
     )
     if not found["_mixed"]:
         return Counted(found["_events"], found["_rows"] == found["_events"], frozenset(found["_parts"]))
     (found,) = database.rows(
         f"WITH {conditions.source.version} AS _version SELECT countIf(_newest = 1) AS _events FROM ("
         f"SELECT argMax({conditions.matches}, _version) AS _newest FROM {table} "
-        f"WHERE {compared.where_versions} GROUP BY {', '.join(conditions.telling)})",
-        compared.parameters,
+        f"WHERE {conditions.where_versions} GROUP BY {', '.join(conditions.telling)})",
+        conditions.parameters,
     )
     return Counted(found["_events"], single=False)
 
@@ -77,27 +73,6 @@ def first_are_single(database: Database, conditions: Conditions, order: Order, f
         conditions.parameters,
     )
     return bool(found["_single"])
-
-
-def _compared(database: Database, conditions: Conditions) -> Conditions:
-    """On all versions of the events that meet the conditions in one, and on others where reading these costs little."""
-    if conditions.is_short or conditions.are_on_time_only:
-        return conditions
-    table, telling = conditions.source.table, conditions.telling
-    rows = database.rows(
-        f"SELECT DISTINCT {', '.join(f'{column} AS _{place}' for place, column in enumerate(telling))} "
-        f"FROM {table} WHERE {conditions.where} LIMIT {_LISTED + 1}",
-        conditions.parameters,
-    )
-    values = {column: sorted({row[f"_{place}"] for row in rows}) for place, column in enumerate(telling)}
-    if len(rows) <= _LISTED and _can_be_sent(values):
-        return conditions.among(values)
-    key = _key(conditions)
-    return conditions.identified(f"{key} IN (SELECT {key} FROM {table} WHERE {conditions.where})")
-
-
-def _can_be_sent(values: Mapping[str, Sequence[str]]) -> bool:
-    return sum(len(value.encode()) + 8 for listed in values.values() for value in listed) <= MAX_LOOKUP_BYTES
 
 
 def _key(conditions: Conditions) -> str:

@@ -16,7 +16,7 @@ from beam_pipeline.query.rollups import parts_by_time
 from beam_pipeline.query.sources import Row, Source
 
 _MAX_BATCH = 1000
-MAX_LOOKUP_BYTES = 32_000
+_MAX_LOOKUP_BYTES = 32_000
 """Ids are sent in the request's line, which servers and proxies bound."""
 
 _AT = "fromUnixTimestamp64Milli({{{}:Int64}}, 'UTC')"
@@ -61,7 +61,17 @@ class Order:
 
     def identity(self, row: Row) -> tuple[str, ...]:
         """What identifies the row's event, as `Source.identifying`."""
-        return tuple(row[f"_key_{len(self.keys) + place}"] for place in reversed(range(len(self.ties))))
+        return self.identity_at(self.position(row))
+
+    def identity_at(self, position: Position) -> tuple[str, ...]:
+        return position[: len(self.keys) - 1 : -1]
+
+    def comes_before(self, position: Position, other: Position) -> bool:
+        return self.ascending(position) < self.ascending(other)
+
+    def ascending(self, position: Position) -> Position:
+        """What is less for a position that comes before."""
+        return (*(-value for value in position[: len(self.keys)]), *position[len(self.keys) :])
 
     def behind(self, conditions: Conditions, position: Position) -> Conditions:
         """Conditions on rows behind a position."""
@@ -78,24 +88,25 @@ class Order:
 
 def newest_rows(
     database: Database,
-    conditions: Conditions,
+    parts: Iterable[Conditions],
     order: Order,
     after: Position | None,
     selection: str,
     expected: int,
     are_single: Callable[[Sequence[Row]], bool] = lambda rows: False,
 ) -> Iterator[Row]:
-    """Rows of the events that meet the conditions in their newest version, in an order, from behind a position.
+    """Rows of the events that meet conditions in their newest version, in an order, from behind a position.
 
-    Reads a batch of rows by the conditions, drops those of which there is a newer one, and goes on. `expected` is how
-    many the caller will probably take. `are_single` tells of rows, without fail, when none of their events has another.
+    `parts` are the conditions as of `parts_in_time`. Reads a batch of rows by the conditions, drops those of which there
+    is a newer one, and goes on. `expected` is how many the caller will probably take. `are_single` tells of rows, without
+    fail, when none of their events has another.
     """
     size = expected
     selected = ", ".join(
         filter(None, (order.selection, "toUnixTimestamp64Milli(ingested_at) AS _since", "_part", selection))
     )
     read_ms: int | None = None
-    for part in parts_in_time(database, conditions, order, after, expected):
+    for part in parts:
         # Each part holds those before it, which have been read to their end.
         rest = part if read_ms is None else part.only(f"{order.source.time} < {_AT.format('read_ms')}", read_ms=read_ms)
         read_ms = part.parameters.get("part_ms")
@@ -103,12 +114,12 @@ def newest_rows(
             size = min(max(size, 1), _MAX_BATCH)
             asked = rest if after is None else order.behind(rest, after)
             batch = database.rows(
-                f"SELECT {selected} FROM {conditions.source.table} WHERE {asked.where} ORDER BY {order.sql} LIMIT {size}",
+                f"SELECT {selected} FROM {asked.source.table} WHERE {asked.where} ORDER BY {order.sql} LIMIT {size}",
                 asked.parameters,
             )
             several = len({order.identity(row) for row in batch}) < len(batch)
             if batch and (several or not are_single(batch)):
-                yield from _newest_of(database, conditions, order, selected, batch)
+                yield from newest_of(database, part, order, selected, batch)
             else:
                 yield from batch
             if batch:
@@ -146,10 +157,10 @@ def parts_in_time(
     return parts_by_time(database, conditions, None if after is None else after[0], expected)
 
 
-def _newest_of(
+def newest_of(
     database: Database, conditions: Conditions, order: Order, selected: str, batch: Sequence[Row]
 ) -> Iterator[Row]:
-    """The rows of a batch that are the newest of their events.
+    """The rows of a batch that are the newest of their events. The batch has all rows of an event that are in one place.
 
     Hardly ever has an event a second row, so that counting them comes before comparing them.
     """
@@ -159,11 +170,11 @@ def _newest_of(
     read: dict[tuple[str, ...], list[int]] = {}
     for row in batch:
         read.setdefault(order.identity(row), []).append(row["_since"])
-    since_ms = min(row["_since"] for row in batch)
+    since_ms = min((row["_since"] for row in batch), default=0)
     newest: dict[tuple[str, ...], Row] = {}
     doubtful: set[tuple[str, ...]] = set()
-    for identities in _lookups(sorted(read)):
-        asked = conditions.among(_values(conditions, identities)).since(since_ms)
+    versions = conditions.since(since_ms)
+    for identities, asked in lookups(versions, sorted(read)):
         there: dict[tuple[str, ...], list[int]] = {}
         for row in database.rows(
             f"SELECT {selection}, toUnixTimestamp64Milli(ingested_at) AS _since "
@@ -180,7 +191,7 @@ def _newest_of(
         ]
         if several:
             doubtful.update(several)
-            asked = conditions.among(_values(conditions, several)).since(since_ms)
+            asked = among(versions, several)
             latest = database.rows(
                 f"SELECT {selected}, {conditions.matches} AS _matches FROM {asked.source.table} "
                 f"WHERE {asked.where_versions} "
@@ -197,22 +208,27 @@ def _newest_of(
             yield newest.pop(identity)
 
 
-def _values(conditions: Conditions, identities: Sequence[tuple[str, ...]]) -> dict[str, list[str]]:
-    """By column the values that tell these events from others."""
+def among(conditions: Conditions, identities: Sequence[tuple[str, ...]]) -> Conditions:
+    """The conditions on these events, and perhaps on some others."""
     places = {column: conditions.source.identifying.index(column) for column in conditions.telling}
-    return {column: sorted({identity[place] for identity in identities}) for column, place in places.items()}
+    return conditions.among(
+        {column: sorted({identity[place] for identity in identities}) for column, place in places.items()}
+    )
 
 
-def _lookups(identities: Sequence[tuple[str, ...]]) -> Iterator[Sequence[tuple[str, ...]]]:
-    """Some at a time, no more than fit into a request."""
+def lookups(
+    conditions: Conditions, identities: Sequence[tuple[str, ...]]
+) -> Iterator[tuple[Sequence[tuple[str, ...]], Conditions]]:
+    """The conditions on some of these events at a time, no more than fit into a request."""
     first = size = 0
     for place, identity in enumerate(identities):
-        size += sum(len(part.encode()) + 8 for part in identity)
-        if size > MAX_LOOKUP_BYTES and place > first:
-            yield identities[first:place]
-            first, size = place, sum(len(part.encode()) + 8 for part in identity)
+        length = sum(len(part.encode()) + 8 for part in identity)
+        size += length
+        if size > _MAX_LOOKUP_BYTES and place > first:
+            yield identities[first:place], among(conditions, identities[first:place])
+            first, size = place, length
     if identities:
-        yield identities[first:]
+        yield identities[first:], among(conditions, identities[first:])
 
 
 @dataclass(frozen=True)

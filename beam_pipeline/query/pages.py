@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from beam_pipeline.query.errors import BadArgument
 from beam_pipeline.query.model import Event, Page
 from beam_pipeline.query.newest import Order, Position, newest_rows, parts_in_time, rows_at
 from beam_pipeline.query.sources import Row, Source
+from beam_pipeline.query.sparse import find_few, rows_of
 
 DEFAULT_PER_PAGE = 50
 MAX_PER_PAGE = 1000
@@ -52,27 +54,14 @@ def read_page(
         page = whole("page", page or 0, 0, MAX_SKIPPED)
         if page * per_page > MAX_SKIPPED:
             raise BadArgument("page", page, f"at most {MAX_SKIPPED // per_page} for {per_page} a page; use the cursor")
-    skipped, wanted = (page or 0) * per_page, per_page + 1
-    counting: Future[Counted] | None = None
-    if count == "exact":
-        counting = database.meanwhile(partial(count_events, conditions=conditions))
-
-    def are_single(rows: Sequence[Row]) -> bool:
-        # The count of a short range is there as soon as the page; others take longer than a look at the page's events.
-        return counting is not None and conditions.is_short and counting.result().covers(rows)
-
-    rows: Sequence[Row]
-    if skipped:
-        rows = _page_after(database, conditions, order, source.selection, skipped, wanted, counting)
-    else:
-        rows = list(
-            islice(newest_rows(database, conditions, order, after, source.selection, wanted, are_single), wanted)
-        )
+    listing = _Listing(
+        *(database, conditions, order, source.selection, after),
+        skipped=(page or 0) * per_page,
+        wanted=per_page + 1,
+        counted=count == "exact",
+    )
+    rows, total = listing.read()
     has_more = len(rows) > per_page
-    total = None
-    if counting is not None:
-        at_the_end = cursor is None and not has_more and (rows or not skipped)
-        total = skipped + len(rows) if at_the_end else counting.result().total
     return Page(
         items=[source.event(row) for row in rows[:per_page]],
         per_page=per_page,
@@ -81,6 +70,92 @@ def read_page(
         has_more=has_more,
         next_cursor=encode_cursor(conditions, order.position(rows[per_page - 1])) if has_more else None,
     )
+
+
+@dataclass
+class _Listing:
+    """Some of the events that meet conditions: `wanted` in an order, behind a position or behind `skipped` others."""
+
+    database: Database
+    conditions: Conditions
+    order: Order
+    selection: str
+    after: Position | None
+    skipped: int
+    wanted: int
+    counted: bool
+    """Whether the total is wanted."""
+    counting: Future[Counted] | None = None
+
+    def read(self) -> tuple[Sequence[Row], int | None]:
+        """The events' rows, and the total."""
+        if not self.conditions.may_leave_few:
+            self._count()
+            rows = self._of_many(self._parts())
+            return rows, self._total(rows)
+        # The latest part of the range has the whole page, unless the conditions leave few events.
+        parts = self._parts()
+        rows = [] if self.skipped else self._newest(parts[:1])
+        if len(rows) < self.wanted and (self.skipped or len(parts) > 1):
+            found = find_few(self.database, self.conditions, self.order)
+            few = None if found is None else self._of_few(found)
+            if found is not None and few is not None:
+                return few, len(found) if self.counted else None
+            rows = self._of_many(parts)
+        return rows, self._total(rows)
+
+    def _parts(self) -> list[Conditions]:
+        return list(parts_in_time(self.database, self.conditions, self.order, self.after, self.skipped + self.wanted))
+
+    def _count(self) -> None:
+        """Begins to count in another thread, unless that has begun."""
+        if self.counted and self.counting is None:
+            self.counting = self.database.meanwhile(partial(count_events, conditions=self.conditions))
+
+    def _total(self, rows: Sequence[Row]) -> int | None:
+        if not self.counted:
+            return None
+        if self.after is None and len(rows) < self.wanted and (rows or not self.skipped):
+            return self.skipped + len(rows)
+        return (self.counting.result() if self.counting else count_events(self.database, self.conditions)).total
+
+    def _of_few(self, found: Sequence[Position]) -> Sequence[Row] | None:
+        """The rows when it is known where all events are; None when some are not there any more."""
+        rest = [place for place in found if self.after is None or self.order.comes_before(self.after, place)]
+        there = rest[self.skipped : self.skipped + self.wanted]
+        return rows_of(self.database, self.conditions, self.order, self.selection, there)
+
+    def _newest(self, parts: Sequence[Conditions]) -> Sequence[Row]:
+        """The rows when none is skipped."""
+        found = newest_rows(self.database, parts, self.order, self.after, self.selection, self.wanted, self._are_single)
+        return list(islice(found, self.wanted))
+
+    def _are_single(self, rows: Sequence[Row]) -> bool:
+        """Whether the count tells that none of the rows' events has another, before these are looked up."""
+        if self.conditions.may_leave_few and len(rows) == self.wanted:
+            self._count()  # meanwhile, now that it is known to be needed
+        # Of a short range it is there as soon as the page. Others take longer than a look at the page's events.
+        return self.counting is not None and self.conditions.is_short and self.counting.result().covers(rows)
+
+    def _of_many(self, parts: Sequence[Conditions]) -> Sequence[Row]:
+        """The rows: at once when each of the events that are skipped has one row, else by reading these."""
+        if not self.skipped:
+            return self._newest(parts)
+        self._count()
+        database, order = self.database, self.order
+        # The rows are read after the look, since a merge may drop second rows between the two.
+        single = self.counting is not None and self.counting.result().single
+        if not single:
+            _, part = rows_at(database, parts, order, "1 AS _one", self.skipped, self.wanted)
+            single = first_are_single(database, part, order, self.skipped + self.wanted)
+        if single:
+            rows, _ = rows_at(database, parts, order, self.selection, self.skipped, self.wanted)
+            if len({order.identity(row) for row in rows}) == len(rows):
+                return rows
+        before = list(islice(newest_rows(database, parts, order, None, "", self.skipped), self.skipped))
+        if len(before) < self.skipped:
+            return []
+        return replace(self, after=order.position(before[-1]), skipped=0)._newest(parts)
 
 
 def read_versions(database: Database, source: Source[Event], conditions: Conditions) -> list[Event]:
@@ -98,38 +173,8 @@ def read_slowest(database: Database, source: Source[Event], conditions: Conditio
     """The events with the longest durations."""
     limit = whole("limit", limit, 1, MAX_PER_PAGE)
     timed = conditions.only("duration_ms IS NOT NULL")
-    found = newest_rows(database, timed, Order(source, "duration_ms"), None, source.selection, limit)
+    found = newest_rows(database, [timed], Order(source, "duration_ms"), None, source.selection, limit)
     return [source.event(row) for row in islice(found, limit)]
-
-
-def _page_after(
-    database: Database,
-    conditions: Conditions,
-    order: Order,
-    selection: str,
-    skipped: int,
-    wanted: int,
-    counting: Future[Counted] | None,
-) -> Sequence[Row]:
-    """Rows behind so many events: at once when each of these has one row, else by reading them."""
-    parts = list(parts_in_time(database, conditions, order, None, skipped + wanted))
-    # The rows are read after the look, since a merge may drop second rows between the two.
-    single = counting is not None and counting.result().single
-    if not single:
-        _, part = rows_at(database, parts, order, "1 AS _one", skipped, wanted)
-        single = first_are_single(database, part, order, skipped + wanted)
-    if single:
-        rows, _ = rows_at(database, parts, order, selection, skipped, wanted)
-        if len({order.identity(row) for row in rows}) == len(rows):
-            return rows
-    last = None
-    passed = 0
-    for row in islice(newest_rows(database, conditions, order, None, "", skipped), skipped):
-        last = order.position(row)
-        passed += 1
-    if passed < skipped:
-        return []
-    return list(islice(newest_rows(database, conditions, order, last, selection, wanted), wanted))
 
 
 def encode_cursor(conditions: Conditions, position: Position) -> str:

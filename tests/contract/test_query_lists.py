@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from beam_pipeline.query import counts
+from beam_pipeline.query import sparse
 from beam_pipeline.query.provider import ClickHouseQueryProvider
 from tests.support import query_events as events
 from transforms.clickhouse import ClickHouse
@@ -51,13 +51,13 @@ def test_a_list_has_each_event_in_its_newest_version_if_that_meets_the_filters(
     moved = data.draw(st.sampled_from((timedelta(), timedelta(hours=1), events.MOVED, timedelta.max)))
     expected = events.listed(event_type, rows, filters, moved)
     list_events = lister(ClickHouseQueryProvider(database, moved=moved), event_type)
-    # How many ids are sent in lists decides how an event's other rows are looked for.
-    listed = data.draw(st.sampled_from((0, 2, counts._LISTED)))
+    # How many rows are few decides how events are looked for.
+    few_rows = data.draw(st.sampled_from((0, 2, sparse.MAX_FOUND)))
 
     found, number, cursor = [], 0, None
     while True:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(counts, "_LISTED", listed)
+            patch.setattr(sparse, "MAX_FOUND", few_rows)
             page = list_events(page=number, per_page=per_page, **filters)
         by_number = list_events(page=number, per_page=per_page, count="none", **filters)
         assert (by_number.items, by_number.next_cursor) == (page.items, page.next_cursor)

@@ -146,6 +146,67 @@ def test_latest_events_are_found_in_any_part_of_a_long_range(
     assert ids(provider.list_traces(per_page=100)) == ["069", *everything[:-1]]
 
 
+def few_of_many(database: ClickHouse) -> None:
+    """Six slow traces, far from each other, among many others; the hourly rollup does not tell where they are.
+
+    What is not the newest version has another sorting key, so that no merge drops it before it is looked at.
+    """
+    events.insert(database, "trace", [trace(f"{place:03}", NOON - place * HOUR) for place in range(200)])
+    slow = [trace(f"e{place}", NOON - (50 * place + 20) * HOUR, duration_ms=9) for place in range(4)]
+    twins = [trace(f"e{place}", slow[2]["start_time"], duration_ms=9) for place in (9, 8)]
+    events.insert(database, "trace", [*slow, *twins])
+    events.insert(database, "trace", slow[1:3])  # delivered again
+    again = trace("e3", slow[3]["start_time"], 1, duration_ms=9, name="again", deployment_id="other")
+    events.insert(database, "trace", [again])
+    was_slow = trace("w", NOON - 33 * HOUR, duration_ms=9)
+    events.insert(database, "trace", [was_slow])
+    events.insert(database, "trace", [trace("w", was_slow["start_time"], 1, deployment_id="other")])
+
+
+FEW = ["e0", "e1", "e2", "e8", "e9", "e3"]
+
+
+def test_few_events_of_a_long_range_are_found_wherever_they_are(
+    database: ClickHouse, provider: ClickHouseQueryProvider
+) -> None:
+    few_of_many(database)
+    everything = provider.list_traces(min_duration_ms=9, per_page=10)
+    assert (ids(everything), everything.total, everything.has_more) == (FEW, 6, False)
+    assert everything.items[-1].name == "again"
+    for per_page in (1, 2, 4, 6):
+        found, cursor = [], None
+        for number in range(-(-len(FEW) // per_page)):
+            page = provider.list_traces(min_duration_ms=9, per_page=per_page, cursor=cursor)
+            assert page.items == provider.list_traces(min_duration_ms=9, per_page=per_page, page=number).items
+            assert page.total == 6
+            found += ids(page)
+            cursor = page.next_cursor
+        assert (found, cursor) == (FEW, None)
+    assert provider.list_traces(min_duration_ms=9, per_page=2, page=3).items == []
+    assert provider.list_traces(name="none at all", end=NOON + HOUR).total == 0
+
+
+def test_a_row_that_goes_between_two_looks_is_not_listed(database: ClickHouse) -> None:
+    class Deleting:
+        """Deletes a row once it is known where it is, before it is read."""
+
+        deleted = False
+
+        def query(self, sql: str, *asked: Any) -> Any:
+            if "_key_0" in sql and "among_0" in sql and "_since" not in sql and not self.deleted:
+                database.command(
+                    "ALTER TABLE mastra_admin_traces DELETE WHERE trace_id = 'e2' SETTINGS mutations_sync = 2"
+                )
+                self.deleted = True
+            return database.query(sql, *asked)
+
+    few_of_many(database)
+    deleting: Any = Deleting()
+    page = ClickHouseQueryProvider(deleting).list_traces(min_duration_ms=9)
+    assert deleting.deleted
+    assert (ids(page), page.total) == ([name for name in FEW if name != "e2"], 5)
+
+
 def test_rows_that_differ_in_nothing_are_one_event(database: ClickHouse, provider: ClickHouseQueryProvider) -> None:
     for _ in range(3):
         events.insert(database, "log", [events.row("log", id="a"), events.row("log", id="b")])

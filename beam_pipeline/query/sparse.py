@@ -1,0 +1,53 @@
+"""Lists whose filters leave few events of a long range: one look finds all of them, and with them the total."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from beam_pipeline.query.conditions import Conditions
+from beam_pipeline.query.database import Database
+from beam_pipeline.query.newest import Order, Position, lookups, newest_of
+from beam_pipeline.query.sources import Row
+
+MAX_FOUND = 2000
+"""More rows are many: past so many the lookup of their versions takes longer than comparing all there are."""
+
+
+def find_few(database: Database, conditions: Conditions, order: Order) -> Sequence[Position] | None:
+    """Where the events are that meet the conditions in their newest version, in order; None when there may be many.
+
+    To find that there are many takes little: nothing is sorted, and the server stops reading.
+    """
+    selected = f"{order.selection}, toUnixTimestamp64Milli(ingested_at) AS _since"
+    rows = database.rows(
+        f"SELECT {selected} FROM {conditions.source.table} WHERE {conditions.where} LIMIT {MAX_FOUND + 1}",
+        conditions.parameters,
+    )
+    if len(rows) > MAX_FOUND:
+        return None
+    newest = newest_of(database, conditions, order, selected, rows)
+    return sorted((order.position(row) for row in newest), key=order.ascending)
+
+
+def rows_of(
+    database: Database, conditions: Conditions, order: Order, selection: str, positions: Sequence[Position]
+) -> Sequence[Row] | None:
+    """The rows at some positions; None when one of them has gone since, with a merge or its time to live."""
+    if not positions:
+        return []
+    (column, bound), *_ = order.keys
+    between = conditions.only(
+        f"{column} <= {bound.format('first_ms')} AND {column} >= {bound.format('last_ms')}",
+        first_ms=positions[0][0],
+        last_ms=positions[-1][0],
+    )
+    found: dict[Position, Row] = {}
+    for _, asked in lookups(between, [order.identity_at(position) for position in positions]):
+        select = f"SELECT {order.selection}, {selection} FROM {asked.source.table} WHERE {asked.where}"
+        rows = database.rows(select, asked.parameters)
+        there = {order.position(row): row for row in rows}
+        if len(there) < len(rows):  # hardly ever, and the newest rows take a third longer to select
+            newest = f"ORDER BY {asked.source.version} DESC LIMIT 1 BY {column}, {', '.join(asked.source.identifying)}"
+            there = {order.position(row): row for row in database.rows(f"{select} {newest}", asked.parameters)}
+        found |= there
+    return [found[position] for position in positions] if found.keys() >= set(positions) else None
