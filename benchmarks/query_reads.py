@@ -91,7 +91,6 @@ def questions(
     last = hour + timedelta(hours=1, milliseconds=-1)
     scope = {"project_id": "project-3", "start": hour, "end": last}
     where = "project_id = {p:String} AND {column} >= {a:String} AND {column} <= {b:String}"
-    bound = {"p": "project-3", "a": f"{hour:%Y-%m-%d %H:%M:%S}", "b": f"{last:%Y-%m-%d %H:%M:%S}.999"}
     trace = an_id(client, rows // 2)
     spans_of = an_id(client, rows // 20)
 
@@ -119,8 +118,18 @@ def questions(
         ]
 
     everything = {"project_id": "project-3", "start": START, "end": START + timedelta(days=DAYS, milliseconds=-1)}
-    message = {"project_id": "project-3", "start": hour, "end": last, "message_contains": "100% done"}
-    like = where.replace("{column}", "timestamp") + " AND message LIKE {m:String}"
+
+    def with_text(text: str, like: str, asked: Mapping[str, Any]) -> tuple[str, Callable[[Any], Any], list[Any]]:
+        found = page("logs", "timestamp", asked)
+        return (
+            "logs",
+            lambda api: api.list_logs(message_contains=text, **asked),
+            [
+                (sql.replace(" AND timestamp <", " AND message LIKE {m:String} AND timestamp <"), {**values, "m": like})
+                for sql, values in found
+            ],
+        )
+
     return {
         "get_trace": (
             "traces",
@@ -153,14 +162,9 @@ def questions(
             lambda api: api.list_logs(page=99, **everything),
             page("logs", "timestamp", everything, 4950),
         ),
-        "list_logs, text": (
-            "logs",
-            lambda api: api.list_logs(**message),
-            [
-                (f"SELECT {columns} FROM mastra_admin_logs FINAL WHERE {like} {rest}", {**bound, "m": "%100\\% done%"})
-                for columns, rest in (("count() AS total", ""), ("*", "ORDER BY timestamp DESC LIMIT 50"))
-            ],
-        ),
+        "list_logs, text, an hour": with_text("100% done", "%100\\% done%", scope),
+        "list_logs, text, a month": with_text("100% done", "%100\\% done%", everything),
+        "list_logs, rare text, a month": with_text(f"item {rows // 2 + 33} ", f"%item {rows // 2 + 33} %", everything),
         "trace counts, 30 days": (
             "traces",
             lambda api: api.get_trace_count_time_series(interval=3600, **everything),
