@@ -139,11 +139,25 @@ class EventTable:
     rollup: str
     stats_view: str
     time_column: str
-    id_column: str
+    identity: tuple[str, ...]
+    """The columns that tell a project's events from each other; the last is the event's own id."""
+    sorting_key: tuple[str, ...]
+    """Of rows that are equal in all of these ReplacingMergeTree keeps one."""
     schema: pa.Schema
 
+    @property
+    def id_column(self) -> str:
+        return self.identity[-1]
 
-def _table(event_type: str, time_column: str, id_column: str, fields: list[tuple[str, pa.DataType]]) -> EventTable:
+
+def _table(
+    event_type: str,
+    time_column: str,
+    identity: tuple[str, ...],
+    fields: list[tuple[str, pa.DataType]],
+    sorted_by: tuple[str, ...] = (),
+) -> EventTable:
+    """`sorted_by`: what comes between time and id in the sorting key."""
     table = f"mastra_admin_{event_type}s"
     return EventTable(
         event_type=event_type,
@@ -151,7 +165,9 @@ def _table(event_type: str, time_column: str, id_column: str, fields: list[tuple
         rollup=f"{table}_hourly",
         stats_view=f"{table}_hourly_stats",
         time_column=time_column,
-        id_column=id_column,
+        identity=identity,
+        # By time, not by trace: ids are random, so that an hour's spans would be all over the table.
+        sorting_key=("project_id", "deployment_id", time_column, *sorted_by, *identity),
         schema=pa.schema([*fields, ("recorded_at", TIME)]),
     )
 
@@ -160,7 +176,7 @@ TABLES: Mapping[str, EventTable] = {
     "trace": _table(
         "trace",
         "start_time",
-        "trace_id",
+        ("trace_id",),
         [
             ("trace_id", _TEXT),
             ("project_id", _TEXT),
@@ -178,7 +194,7 @@ TABLES: Mapping[str, EventTable] = {
     "span": _table(
         "span",
         "start_time",
-        "span_id",
+        ("trace_id", "span_id"),
         [
             ("span_id", _TEXT),
             ("trace_id", _TEXT),
@@ -198,7 +214,7 @@ TABLES: Mapping[str, EventTable] = {
     "log": _table(
         "log",
         "timestamp",
-        "id",
+        ("id",),
         [
             ("id", _TEXT),
             ("project_id", _TEXT),
@@ -214,7 +230,7 @@ TABLES: Mapping[str, EventTable] = {
     "metric": _table(
         "metric",
         "timestamp",
-        "id",
+        ("id",),
         [
             ("id", _TEXT),
             ("project_id", _TEXT),
@@ -226,11 +242,12 @@ TABLES: Mapping[str, EventTable] = {
             ("timestamp", TIME),
             ("labels", _JSON),
         ],
+        sorted_by=("name",),
     ),
     "score": _table(
         "score",
         "timestamp",
-        "id",
+        ("id",),
         [
             ("id", _TEXT),
             ("project_id", _TEXT),
@@ -243,6 +260,7 @@ TABLES: Mapping[str, EventTable] = {
             ("timestamp", TIME),
             ("metadata", _JSON),
         ],
+        sorted_by=("name",),
     ),
 }
 

@@ -58,7 +58,7 @@ class Question:
         return (*self.group_by, *(f"labels.{'.'.join(map(str, path))}" for path in paths))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Numbers:
     """What is known of one group in one bucket. Without values all but `count` and `errors` are None."""
 

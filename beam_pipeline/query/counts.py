@@ -1,7 +1,7 @@
-"""How many events meet some conditions in their newest version, and whether any of them has more than one row.
+"""How many events meet some conditions in their newest version, and which of them have more than one row.
 
-Nearly always none has, and then versions need not be compared. Events are grouped by hashes of their ids, which takes a
-fraction of the time; two that have the same hash count as one, which among a billion events happens once in forty times.
+Hardly any has, and then versions need not be compared. Events are grouped by `event_hash`, which takes a fraction of the
+time of ids; two that have the same hash count as one, which among a billion events happens once in forty times.
 Rows are never subtracted from rows that another statement has counted: a merge may have dropped some of them in between.
 """
 
@@ -13,7 +13,12 @@ from typing import Any
 
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
-from beam_pipeline.query.newest import Order
+from beam_pipeline.query.newest import PLACE, Order
+
+_MAX_TOLD = 1000
+"""More events than this are not told one by one."""
+
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -21,51 +26,59 @@ class Counted:
     """How many events meet some conditions in their newest version."""
 
     total: int
-    single: bool
-    """Whether none of those that meet them in any version has more than one row."""
-    parts: frozenset[str] = frozenset()
-    """Of a short range: the table's parts that these rows are in."""
+    repeated: frozenset[int] | None
+    """Hashes of those that meet them in any version and have more than one row; None when they are too many to tell."""
+    parts: frozenset[int]
+    """Hashes of the names of the table's parts that the others of these are in."""
 
-    def covers(self, rows: Sequence[Mapping[str, Any]]) -> bool:
-        """Whether rows that another statement has read, with their part, are events that have no other row.
+    def doubtful(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Of rows that another statement has read, with their `PLACE`, those of events that may have another row.
 
         A part never changes: who has seen it has seen the same rows.
         """
-        return self.single and self.parts.issuperset(row["_part"] for row in rows)
+        if self.repeated is None or not self.parts.issuperset(row["_part_hash"] for row in rows):
+            return rows
+        return [row for row in rows if row["_event"] in self.repeated]
 
 
 def count_events(database: Database, conditions: Conditions) -> Counted:
     """Counts events. Raises QueryError."""
-    table = conditions.source.table
-    if not conditions.other:
+    if conditions.is_short:
+        # To see that none has a second row takes two thirds of the time of groups, as long as there are few.
         (found,) = database.rows(
-            f"SELECT count() AS _rows, uniqExact({_key(conditions)}) AS _events FROM {table} WHERE {conditions.where}",
+            f"SELECT sum({conditions.matches}) AS _total, count() = uniqExact(event_hash) AS _single, "
+            f"groupUniqArray({PLACE}) AS _parts FROM {conditions.source.table} WHERE {conditions.where_versions}",
             conditions.parameters,
         )
-        return Counted(found["_events"], single=found["_rows"] == found["_events"])
-    rows, key = f"FROM {table} WHERE {conditions.where_versions}", _key(conditions)
-    if conditions.is_short:
-        # One pass over few rows takes two thirds of the time. The page waits for the count, and for its parts.
-        statement = (
-            f"WITH {conditions.matches} AS _met, {key} AS _event SELECT countIf(_met) AS _rows, "
-            "uniqExactIf(_event, _met) AS _events, _events + uniqExactIf(_event, NOT _met) > uniqExact(_event) AS _mixed, "
-            f"groupUniqArrayIf(_part, _met) AS _parts {rows}"
-        )
-    else:
-        statement = (
-            "SELECT sum(_met) AS _rows, countIf(_met > 0) AS _events, countIf(_met > 0 AND _met < _all) > 0 AS _mixed, "
-            f"[] AS _parts FROM (SELECT sum({conditions.matches}) AS _met, count() AS _all {rows} GROUP BY {key})"
-        )
-    (found,) = database.rows(statement, conditions.parameters)
-    if not found["_mixed"]:
-        return Counted(found["_events"], found["_rows"] == found["_events"], frozenset(found["_parts"]))
+        if found["_single"]:
+            return Counted(found["_total"], frozenset(), frozenset(found["_parts"]))
+    by_event = (
+        f"SELECT event_hash AS _event, sum({conditions.matches}) AS _met, count() AS _all, any({PLACE}) AS _in "
+        f"FROM {conditions.source.table} WHERE {conditions.where_versions} GROUP BY _event"
+    )
+    told = f"groupArrayIf({_MAX_TOLD + 1})(_event, _met > 0 AND {{}})"
+    (found,) = database.rows(
+        f"SELECT countIf(_met = _all) AS _total, {told.format('_met < _all')} AS _mixed, "
+        f"{told.format('_all > 1')} AS _repeated, groupUniqArrayIf(_in, _met > 0) AS _parts FROM ({by_event})",
+        conditions.parameters,
+    )
+    total, mixed, repeated = found["_total"], found["_mixed"], found["_repeated"]
+    if len(mixed) > _MAX_TOLD:
+        total = _count_newest(database, conditions)
+    elif mixed:
+        total += _count_newest(database, conditions.identified("event_hash IN {mixed:Array(UInt64)}", mixed=mixed))
+    return Counted(total, frozenset(repeated) if len(repeated) <= _MAX_TOLD else None, frozenset(found["_parts"]))
+
+
+def _count_newest(database: Database, conditions: Conditions) -> int:
+    """How many events meet the conditions in their newest version, by comparing all versions of all events."""
     (found,) = database.rows(
         f"WITH {conditions.source.version} AS _version SELECT countIf(_newest = 1) AS _events FROM ("
-        f"SELECT argMax({conditions.matches}, _version) AS _newest FROM {table} "
+        f"SELECT argMax({conditions.matches}, _version) AS _newest FROM {conditions.source.table} "
         f"WHERE {conditions.where_versions} GROUP BY {', '.join(conditions.telling)})",
         conditions.parameters,
     )
-    return Counted(found["_events"], single=False)
+    return int(found["_events"])
 
 
 def first_are_single(database: Database, conditions: Conditions, order: Order, first: int) -> bool:
@@ -73,13 +86,9 @@ def first_are_single(database: Database, conditions: Conditions, order: Order, f
     table, identity = conditions.source.table, ", ".join(conditions.source.identity)
     rows = f"FROM {table} WHERE {conditions.where} ORDER BY {order.sql} LIMIT {first}"
     (found,) = database.rows(
-        f"SELECT count() = uniqExact({_key(conditions)}) AS _single FROM {table} WHERE {conditions.where_versions} "
+        f"SELECT count() = uniqExact(event_hash) AS _single FROM {table} WHERE {conditions.where_versions} "
         f"AND ({identity}) IN (SELECT {identity} {rows}) "
         f"AND ingested_at >= (SELECT min(_ingested_at) FROM (SELECT ingested_at AS _ingested_at {rows}))",
         conditions.parameters,
     )
     return bool(found["_single"])
-
-
-def _key(conditions: Conditions) -> str:
-    return f"cityHash64({', '.join(conditions.telling)})"

@@ -19,6 +19,8 @@ _MAX_BATCH = 1000
 _MAX_LOOKUP_BYTES = 32_000
 """Ids are sent in the request's line, which servers and proxies bound."""
 
+PLACE = "cityHash64(_part)"
+"""Which of the table's parts a row is in."""
 _AT = "fromUnixTimestamp64Milli({{{}:Int64}}, 'UTC')"
 
 Position = tuple[Any, ...]
@@ -93,18 +95,17 @@ def newest_rows(
     after: Position | None,
     selection: str,
     expected: int,
-    are_single: Callable[[Sequence[Row]], bool] = lambda rows: False,
+    doubtful: Callable[[Sequence[Row]], Sequence[Row]] = lambda rows: rows,
 ) -> Iterator[Row]:
     """Rows of the events that meet conditions in their newest version, in an order, from behind a position.
 
     `parts` are the conditions as of `parts_in_time`. Reads a batch of rows by the conditions, drops those of which there
-    is a newer one, and goes on. `expected` is how many the caller will probably take. `are_single` tells of rows, without
-    fail, when none of their events has another.
+    is a newer one, and goes on. `expected` is how many the caller will probably take. `doubtful` tells of rows which of
+    them may have a newer one: all rows of an event or none.
     """
     size = expected
-    selected = ", ".join(
-        filter(None, (order.selection, "toUnixTimestamp64Milli(ingested_at) AS _since", "_part", selection))
-    )
+    told = ("toUnixTimestamp64Milli(ingested_at) AS _since", "event_hash AS _event", f"{PLACE} AS _part_hash")
+    selected = ", ".join(filter(None, (order.selection, *told, selection)))
     read_ms: int | None = None
     for part in parts:
         # Each part holds those before it, which have been read to their end.
@@ -117,11 +118,7 @@ def newest_rows(
                 f"SELECT {selected} FROM {asked.source.table} WHERE {asked.where} ORDER BY {order.sql} LIMIT {size}",
                 asked.parameters,
             )
-            several = len({order.identity(row) for row in batch}) < len(batch)
-            if batch and (several or not are_single(batch)):
-                yield from newest_of(database, part, order, selected, batch)
-            else:
-                yield from batch
+            yield from newest_of(database, part, order, selected, batch, doubtful(batch))
             if batch:
                 after = order.position(batch[-1])
             if len(batch) < size:
@@ -158,21 +155,27 @@ def parts_in_time(
 
 
 def newest_of(
-    database: Database, conditions: Conditions, order: Order, selected: str, batch: Sequence[Row]
+    database: Database,
+    conditions: Conditions,
+    order: Order,
+    selected: str,
+    batch: Sequence[Row],
+    doubtful: Sequence[Row],
 ) -> Iterator[Row]:
     """The rows of a batch that are the newest of their events. The batch has all rows of an event that are in one place.
 
-    Hardly ever has an event a second row, so that counting them comes before comparing them.
+    Only those that are `doubtful` may not be. Hardly ever has an event a second row, so that counting them comes before
+    comparing them.
     """
     columns = conditions.telling
     selection = ", ".join(f"{column} AS _{place}" for place, column in enumerate(columns))
     places = [conditions.source.identifying.index(column) for column in columns]
     read: dict[tuple[str, ...], list[int]] = {}
-    for row in batch:
+    for row in doubtful:
         read.setdefault(order.identity(row), []).append(row["_since"])
-    since_ms = min((row["_since"] for row in batch), default=0)
+    since_ms = min((row["_since"] for row in doubtful), default=0)
     newest: dict[tuple[str, ...], Row] = {}
-    doubtful: set[tuple[str, ...]] = set()
+    compared: set[tuple[str, ...]] = set()
     versions = conditions.since(since_ms)
     for identities, asked in lookups(versions, sorted(read)):
         there: dict[tuple[str, ...], list[int]] = {}
@@ -190,7 +193,7 @@ def newest_of(
             or there.get(tuple(identity[place] for place in places), read[identity]) != read[identity]
         ]
         if several:
-            doubtful.update(several)
+            compared.update(several)
             asked = among(versions, several)
             latest = database.rows(
                 f"SELECT {selected}, {conditions.matches} AS _matches FROM {asked.source.table} "
@@ -201,7 +204,7 @@ def newest_of(
             newest |= {order.identity(row): row for row in latest if row["_matches"]}
     for row in batch:
         identity = order.identity(row)
-        if identity not in doubtful:
+        if identity not in compared:
             yield row
         elif identity in newest and order.position(newest[identity]) == order.position(row):
             # Popped, so that of several rows in one place there is one. In another place it is found there.

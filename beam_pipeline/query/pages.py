@@ -127,15 +127,14 @@ class _Listing:
 
     def _newest(self, parts: Sequence[Conditions]) -> Sequence[Row]:
         """The rows when none is skipped."""
-        found = newest_rows(self.database, parts, self.order, self.after, self.selection, self.wanted, self._are_single)
+        found = newest_rows(self.database, parts, self.order, self.after, self.selection, self.wanted, self._doubtful)
         return list(islice(found, self.wanted))
 
-    def _are_single(self, rows: Sequence[Row]) -> bool:
-        """Whether the count tells that none of the rows' events has another, before these are looked up."""
+    def _doubtful(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """The rows of events that may have another row: all of them, unless the count tells."""
         if self.conditions.may_leave_few and len(rows) == self.wanted:
-            self._count()  # meanwhile, now that it is known to be needed
-        # Of a short range it is there as soon as the page. Others take longer than a look at the page's events.
-        return self.counting is not None and self.conditions.is_short and self.counting.result().covers(rows)
+            self._count()  # now that it is known to be needed
+        return rows if self.counting is None or not rows else self.counting.result().doubtful(rows)
 
     def _of_many(self, parts: Sequence[Conditions]) -> Sequence[Row]:
         """The rows: at once when each of the events that are skipped has one row, else by reading these."""
@@ -144,7 +143,7 @@ class _Listing:
         self._count()
         database, order = self.database, self.order
         # The rows are read after the look, since a merge may drop second rows between the two.
-        single = self.counting is not None and self.counting.result().single
+        single = self.counting is not None and self.counting.result().repeated == frozenset()
         if not single:
             _, part = rows_at(database, parts, order, "1 AS _one", self.skipped, self.wanted)
             single = first_are_single(database, part, order, self.skipped + self.wanted)

@@ -51,12 +51,12 @@ def time_series(question: Question, answer: Answer, values: Values, groups: Sequ
         raise BadArgument("interval", timedelta(milliseconds=length), f"longer: there would be over {MAX_ROWS} buckets")
 
     nothing = Numbers(quantiles=(None,) * len(question.levels))
+    places = [(bucket, from_ms(bucket), _covered_s(bucket, length, answer)) for bucket in starts]
 
     def buckets(of: Mapping[int, Numbers]) -> Iterator[TimeBucket]:
-        for bucket in starts:
+        for bucket, timestamp, seconds in places:
             found = of.get(bucket, nothing)
-            seconds = _covered_s(bucket, length, answer)
-            yield TimeBucket(from_ms(bucket), found.count, values(found, seconds))
+            yield TimeBucket(timestamp, found.count, values(found, seconds))
 
     return TimeSeries(
         source=answer.source,

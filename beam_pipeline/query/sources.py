@@ -25,9 +25,10 @@ class Source(Generic[Event]):
 
     event_type: str
     model: type[Event]
-    identity: tuple[str, ...] = ("id",)
-    key: tuple[str, ...] = ("deployment_id",)
-    """Columns of the sorting key that may differ between versions, besides the time."""
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return TABLES[self.event_type].identity
 
     @property
     def table(self) -> str:
@@ -49,7 +50,8 @@ class Source(Generic[Event]):
         First `ingested_at`; of one load's chunk the later insert, which is the row that a merge keeps; then anything that
         is the same in every query. It is one number, since tuples compare several times slower.
         """
-        rest = ", ".join(("load_id", "block", self.time, *self.key))
+        key = (column for column in TABLES[self.event_type].sorting_key if column not in self.identifying)
+        rest = ", ".join(("load_id", "block", *key))
         part = "toUInt64(least(toUInt32OrZero(splitByChar('.', block)[3]), 65535))"
         return (
             f"bitShiftLeft(toInt128(toUnixTimestamp64Milli(ingested_at)), 64)"
@@ -98,8 +100,8 @@ class Source(Generic[Event]):
         return tuple(name for name in self._fields if self._is_time(self._column(name)))
 
 
-TRACES = Source("trace", Trace, ("trace_id",))
-SPANS = Source("span", Span, ("trace_id", "span_id"))
+TRACES = Source("trace", Trace)
+SPANS = Source("span", Span)
 LOGS = Source("log", Log)
-METRICS = Source("metric", Metric, key=("deployment_id", "name"))
-SCORES = Source("score", Score, key=("deployment_id", "name"))
+METRICS = Source("metric", Metric)
+SCORES = Source("score", Score)

@@ -25,7 +25,7 @@ def find_few(database: Database, conditions: Conditions, order: Order) -> Sequen
     )
     if len(rows) > MAX_FOUND:
         return None
-    newest = newest_of(database, conditions, order, selected, rows)
+    newest = newest_of(database, conditions, order, selected, rows, rows)
     return sorted((order.position(row) for row in newest), key=order.ascending)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from beam_pipeline.schema.options import MIN_DEDUP_WINDOW
-from beam_pipeline.schema.tables import Table
+from beam_pipeline.schema.tables import Column, Table
 from beam_pipeline.schema.views import View
 from transforms.clickhouse import ClickHouse
 
@@ -71,7 +71,7 @@ def read_existing(client: ClickHouse) -> dict[str, Existing]:
 
 
 def table_differences(table: Table, existing: Mapping[str, Existing]) -> list[str]:
-    """How a table that is there differs from the declared one, in columns, engine, keys; nothing for one that is not."""
+    """How a table that is there differs from what it was made as, in columns, engine, keys; nothing for one that is not."""
     actual = existing.get(table.name)
     if actual is None:
         return []
@@ -87,10 +87,19 @@ def table_differences(table: Table, existing: Mapping[str, Existing]) -> list[st
     for column in table.columns:
         there = actual.columns.get(column.name)
         if there is None:
-            problems.append(f"{table.name}: column {column.name} is missing")
+            if column.since == 1:
+                problems.append(f"{table.name}: column {column.name} is missing")
         elif there != column.type:
             problems.append(f"{table.name}: column {column.name} is {there}, not {column.type}")
     return problems
+
+
+def missing_columns(table: Table, existing: Mapping[str, Existing]) -> list[Column]:
+    """Which of the columns that later migrations have brought a table that is there lacks."""
+    actual = existing.get(table.name)
+    if actual is None:
+        return []
+    return [column for column in table.columns if column.since > 1 and column.name not in actual.columns]
 
 
 def view_differences(view: View, existing: Mapping[str, Existing]) -> list[str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import pyarrow as pa
 
 from beam_pipeline.schema.inspection import (
     Existing,
+    missing_columns,
     read_existing,
     table_differences,
     view_differences,
@@ -52,19 +54,30 @@ class Migration:
 
     version: int
     name: str
-
-    def statements(self, options: SchemaOptions) -> Iterator[str]:
-        """The statements in order: targets before the views that write into them, so that no insert is half rolled up."""
-        days = options.new_ttls()
-        for table in (REJECTED, LOADS, FILES, *(rollup.target for rollup in ROLLUPS.values()), *EVENT_TABLES):
-            yield table.create(options, days.get(table.event_type, 0))
-        for rollup in ROLLUPS.values():
-            yield rollup.materialized_view.create(options)
-        for rollup in ROLLUPS.values():
-            yield rollup.stats_view.create(options)
+    statements: Callable[[SchemaOptions], Iterator[str]]
 
 
-MIGRATIONS_IN_ORDER = (Migration(1, "event tables, rollups with receipts, rejected events, load log"),)
+def _create_everything(options: SchemaOptions) -> Iterator[str]:
+    """Targets before the views that write into them, so that no insert is half rolled up."""
+    days = options.new_ttls()
+    for table in (REJECTED, LOADS, FILES, *(rollup.target for rollup in ROLLUPS.values()), *EVENT_TABLES):
+        yield table.create(options, days.get(table.event_type, 0))
+    for rollup in ROLLUPS.values():
+        yield rollup.materialized_view.create(options)
+    for rollup in ROLLUPS.values():
+        yield rollup.stats_view.create(options)
+
+
+def _add_columns(version: int, options: SchemaOptions) -> Iterator[str]:
+    """Tables that the first migration has just made have them."""
+    for table in ALL_TABLES:
+        yield from table.add_columns(version, options)
+
+
+MIGRATIONS_IN_ORDER = (
+    Migration(1, "event tables, rollups with receipts, rejected events, load log", _create_everything),
+    Migration(2, "hashes of what identifies an event", partial(_add_columns, 2)),
+)
 
 
 @dataclass(frozen=True)
@@ -121,10 +134,12 @@ def run_migrations(client: ClickHouse, options: SchemaOptions | None = None) -> 
     client.command(MIGRATIONS.create(options))
     report = MigrationReport()
     done = _done(client)
-    missing = _missing(read_existing(client))
+    existing = read_existing(client)
+    missing = _missing(existing)
+    incomplete = {column.since for table in ALL_TABLES for column in missing_columns(table, existing)}
     for migration in MIGRATIONS_IN_ORDER:
         # A finished migration is done again when something of it was dropped since.
-        if migration.version in done and not any(missing):
+        if migration.version in done and not any(missing) and migration.version not in incomplete:
             continue
         _record(client, migration, "started")
         for statement in migration.statements(options):
@@ -141,6 +156,8 @@ def check_schema_status(client: ClickHouse) -> SchemaStatus:
     missing_tables, missing_views = _missing(existing)
     done = _done(client) if MIGRATIONS_TABLE in existing else set()
     problems = _differences(existing)
+    for table in ALL_TABLES:
+        problems += [f"{table.name}: column {column.name} is missing" for column in missing_columns(table, existing)]
     problems += [problem for table in ALL_TABLES for problem in window_problems(table, existing)]
     problems += [f"{view.name}: is of another version of this program" for view in _outdated(existing)]
     return SchemaStatus(

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from beam_pipeline.query import ClickHouseQueryProvider, SchemaNotMigrated
 from beam_pipeline.schema import (
     SchemaOptions,
     check_schema_status,
@@ -42,7 +43,7 @@ WINDOW = "non_replicated_deduplication_window"
 def shared(request: pytest.FixtureRequest) -> Iterator[ClickHouse]:
     """A database that was migrated by default; tests leave it as whole as they find it."""
     with fresh_database(request.getfixturevalue(request.param)) as config, config.connect() as client:
-        assert run_migrations(client).applied == [1]
+        assert run_migrations(client).applied == [1, 2]
         yield client
 
 
@@ -191,8 +192,12 @@ def test_a_second_migration_does_nothing(shared: ClickHouse) -> None:
 
 
 def test_a_migration_is_recorded(shared: ClickHouse) -> None:
-    rows = shared.query("SELECT version, state, name != '' AS sum FROM mastra_admin_schema_migrations ORDER BY state")
-    assert rows == [{"version": 1, "state": state, "sum": 1} for state in ("started", "done")]
+    rows = shared.query(
+        "SELECT version, state, name != '' AS sum FROM mastra_admin_schema_migrations ORDER BY state, version"
+    )
+    assert rows == [
+        {"version": version, "state": state, "sum": 1} for state in ("started", "done") for version in (1, 2)
+    ]
 
 
 # What a check tells
@@ -201,13 +206,13 @@ def test_a_migration_is_recorded(shared: ClickHouse) -> None:
 def test_a_migrated_database_is_up_to_date(shared: ClickHouse) -> None:
     status = check_schema_status(ReadOnly(shared))
     assert (status.up_to_date, status.is_initialized, status.shortcomings()) == (True, True, [])
-    assert (status.version, status.pending, status.missing_tables, status.missing_views) == (1, [], [], [])
+    assert (status.version, status.pending, status.missing_tables, status.missing_views) == (2, [], [], [])
     assert status.ttl_days == {"trace": 90, "span": 90, "log": 30, "metric": 90, "score": 90}
 
 
 def test_a_check_of_an_empty_database_tells_that_all_is_missing_and_makes_nothing(clickhouse: ClickHouse) -> None:
     status = check_schema_status(ReadOnly(clickhouse))
-    assert (status.up_to_date, status.is_initialized, status.version, status.pending) == (False, False, 0, [1])
+    assert (status.up_to_date, status.is_initialized, status.version, status.pending) == (False, False, 0, [1, 2])
     assert {*status.missing_tables, *status.missing_views} == OURS
     assert (status.problems, status.ttl_days) == ([], {})
     assert everything(clickhouse) == []
@@ -234,8 +239,13 @@ def test_what_is_missing_is_told_and_made_again(shared: ClickHouse) -> None:
     before = everything(shared)
     status = check_schema_status(ReadOnly(shared))
     assert (sorted(status.missing_tables), sorted(status.missing_views)) == (lost_tables, lost_views)
-    assert {line.partition(":")[0] for line in status.shortcomings()} == {"migration 1", *lost_tables, *lost_views}
-    assert (status.version, status.pending, status.is_initialized, status.up_to_date) == (0, [1], False, False)
+    assert {line.partition(":")[0] for line in status.shortcomings()} == {
+        "migration 1",
+        "migration 2",
+        *lost_tables,
+        *lost_views,
+    }
+    assert (status.version, status.pending, status.is_initialized, status.up_to_date) == (0, [1, 2], False, False)
     assert everything(shared) == before
     run_migrations(shared)
     assert check_schema_status(shared).up_to_date and set(declarations(shared)) == OURS
@@ -246,6 +256,7 @@ CHANGES = [
     ("mastra_admin_scores", "MODIFY COLUMN value Float32", "column value is Float32, not Float64"),
     ("mastra_admin_spans", "RENAME COLUMN events TO occurrences", "column events is missing"),
     ("mastra_admin_ingest_files", "DROP COLUMN digest", "column digest is missing"),
+    ("mastra_admin_traces", "DROP COLUMN event_hash", "column event_hash is missing"),
     ("mastra_admin_rejected_events", f"MODIFY SETTING {WINDOW} = 0", f"{WINDOW} is 0"),
     ("mastra_admin_metrics", f"RESET SETTING {WINDOW}", f"{WINDOW} is 0"),
     ("mastra_admin_traces_hourly", f"MODIFY SETTING {WINDOW} = 999", f"{WINDOW} is 999"),
@@ -268,6 +279,36 @@ def test_no_run_starts_without_a_window_until_migrate_has_healed_it(shared: Clic
         worker.process_once()
     assert run_migrations(shared).changed == [f"mastra_admin_logs_hourly: MODIFY SETTING {WINDOW} = 100000"]
     assert check_schema_status(shared).up_to_date
+
+
+def test_a_database_of_an_earlier_version_is_told_and_brought_up_to_date_with_its_rows(
+    migrated: ClickHouse, tmp_path: Path
+) -> None:
+    wanted = declarations(migrated)
+    for event_type in EVENT_TYPES:
+        migrated.command(f"ALTER TABLE {TABLES[event_type].table} DROP COLUMN event_hash")
+    migrated.command("ALTER TABLE mastra_admin_schema_migrations DELETE WHERE version = 2 SETTINGS mutations_sync = 2")
+    rows = batch("span", [event("span", NOON) for _ in range(3)], load_id="load", block="0")
+    migrated.insert("mastra_admin_spans", rows)
+    status = check_schema_status(ReadOnly(migrated))
+    assert (status.version, status.pending, status.is_initialized, status.up_to_date) == (1, [2], True, False)
+    assert sorted(status.problems) == sorted(
+        f"{TABLES[kind].table}: column event_hash is missing" for kind in EVENT_TYPES
+    )
+    worker = IngestionWorker(IngestConfig(input=str(tmp_path), clickhouse=migrated.config))
+    with closing(worker), pytest.raises(SchemaOutOfDate, match="migration 2: is not done"):
+        worker.process_once()
+    with pytest.raises(SchemaNotMigrated, match="event_hash"):
+        ClickHouseQueryProvider(migrated).list_spans()
+
+    assert run_migrations(migrated).applied == [2]
+    assert check_schema_status(migrated).up_to_date and declarations(migrated) == wanted
+    (there,) = migrated.query(
+        "SELECT count() AS rows, countIf(event_hash = cityHash64(project_id, trace_id, span_id)) AS hashed "
+        "FROM mastra_admin_spans"
+    )
+    assert there == {"rows": 3, "hashed": 3}
+    assert ClickHouseQueryProvider(migrated).list_spans().total == 3
 
 
 # Tokens

@@ -36,9 +36,11 @@ TRACE_INDEX = "trace_id bloom_filter(0.0001)"
 ID_INDEX = "id bloom_filter(0.0001)"
 
 
-def events(columns: set[str], sorting_key: str, time: str, *indexes: str, days: int = 90) -> ExpectedTable:
+def events(
+    columns: set[str], sorting_key: str, time: str, *indexes: str, identity: str = "id", days: int = 90
+) -> ExpectedTable:
     return ExpectedTable(
-        columns | PROJECT | LINEAGE,
+        columns | PROJECT | LINEAGE | {f"event_hash UInt64 MATERIALIZED cityHash64(project_id, {identity})"},
         engine="ReplacingMergeTree(ingested_at)",
         sorting_key=f"project_id, deployment_id, {sorting_key}",
         partition_key=f"toYYYYMM({time})",
@@ -88,6 +90,7 @@ TABLES = {
         "start_time, trace_id",
         "start_time",
         TRACE_INDEX,
+        identity="trace_id",
     ),
     "mastra_admin_spans": events(
         {
@@ -107,6 +110,7 @@ TABLES = {
         "start_time",
         TRACE_INDEX,
         "span_id bloom_filter(0.0001)",
+        identity="trace_id, span_id",
     ),
     "mastra_admin_logs": events(
         {

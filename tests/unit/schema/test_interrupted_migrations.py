@@ -11,6 +11,7 @@ from typing import Any
 
 from beam_pipeline.schema import SchemaOptions, check_schema_status, drop_all_tables, run_migrations
 from transforms.clickhouse import ClickHouse
+from transforms.events import EVENT_TYPES, TABLES
 
 OPTIONS = SchemaOptions(ttl_days=7, logs_ttl_days=0, embedded=True)
 OTHER_OPTIONS = SchemaOptions(ttl_days=0, logs_ttl_days=9, dedup_window=200_000, embedded=True)
@@ -87,7 +88,23 @@ def test_a_migration_killed_after_any_statement_is_finished_by_the_next(embedded
         assert (declared(embedded), recorded(embedded)) == wanted, statements
         for name in names(embedded) - made | {"mastra_admin_schema_migrations"}:
             embedded.command(f"DROP TABLE {name} SYNC")
-    assert statements == len(names_wanted) + 2, "each table and view, and that it was started and done"
+    assert statements == len(names_wanted) + 3, (
+        "each table and view, that it was started and done, and the one behind it"
+    )
+    assert (declared(embedded), recorded(embedded)) == wanted
+
+
+def test_a_migration_that_adds_columns_is_finished_by_the_next(embedded: ClickHouse) -> None:
+    run_migrations(embedded, OPTIONS)
+    wanted = declared(embedded), recorded(embedded)
+    for event_type in EVENT_TYPES:
+        embedded.command(f"ALTER TABLE {TABLES[event_type].table} DROP COLUMN event_hash")
+    embedded.command("ALTER TABLE mastra_admin_schema_migrations DELETE WHERE version = 2 SETTINGS mutations_sync = 2")
+    for statements in itertools.count():
+        if survives(embedded, OPTIONS, statements):
+            break
+        assert not check_schema_status(embedded).up_to_date
+    assert statements == len(EVENT_TYPES) + 3, "each column, the table that records it, that it was started and done"
     assert (declared(embedded), recorded(embedded)) == wanted
 
 
@@ -122,5 +139,5 @@ def test_migrations_at_once_come_to_the_same_end(embedded: ClickHouse) -> None:
         return run_migrations(embedded, OPTIONS).applied
 
     with ThreadPoolExecutor(start.parties) as threads:
-        assert [1] in threads.map(run, range(start.parties))
+        assert [1, 2] in threads.map(run, range(start.parties))
     assert (declared(embedded), recorded(embedded)) == wanted
