@@ -6,7 +6,9 @@ Then labels and receipts do not tell what is there, and rows are looked up one b
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,24 +29,24 @@ class Remainder:
 
 
 def without_present(client: ClickHouse, load_id: str, chunk: int, parsed: ParsedChunk) -> Remainder:
-    """The rows of a chunk that its load has not inserted before, told by their ids."""
+    """The rows of a chunk that its load has not inserted before. Rows of one sorting key are one row of the table."""
     present: Counter[str] = Counter()
     rows: dict[tuple[str, int], pa.RecordBatch] = {}
     for (event_type, month), batch in parsed.rows.items():
         table = TABLES[event_type]
-        there = _present(client, table.table, table.id_column, load_id, chunk).column(0).combine_chunks()
-        known = pc.is_in(batch.column(table.id_column), value_set=there.cast(pa.string()))
+        key = [f"toUnixTimestamp64Milli({name})" if name == table.time_column else name for name in table.sorting_key]
+        there = set(_keys(_present(client, table.table, key, load_id, chunk)))
+        # Row by row, which is slow, and rare: it takes a run that was killed, and a file that went away before the next.
+        known = pa.array([row in there for row in _keys(batch.select(table.sorting_key))], pa.bool_())
         present[event_type] += pc.sum(known).as_py() or 0
         left = batch.filter(pc.invert(known))
         if left.num_rows:
             rows[event_type, month] = left
     rejected = parsed.rejected
     if rejected is not None:
-        there = _present(client, REJECTED_TABLE, "concat(file, ':', toString(byte_offset))", load_id, chunk)
-        places = pc.binary_join_element_wise(
-            rejected.column("file"), rejected.column("byte_offset").cast(pa.string()), ":"
-        )
-        known = pc.is_in(places, value_set=there.column(0).combine_chunks().cast(pa.string()))
+        place = ["file", "byte_offset"]
+        there = set(_keys(_present(client, REJECTED_TABLE, place, load_id, chunk)))
+        known = pa.array([row in there for row in _keys(rejected.select(place))], pa.bool_())
         present[""] += pc.sum(known).as_py() or 0
         rejected = rejected.filter(pc.invert(known))
     return Remainder(
@@ -52,9 +54,20 @@ def without_present(client: ClickHouse, load_id: str, chunk: int, parsed: Parsed
     )
 
 
-def _present(client: ClickHouse, table: str, key: str, load_id: str, chunk: int) -> pa.Table:
+def _keys(rows: pa.Table | pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
+    """The values of each row: texts and whole numbers."""
+    columns = (
+        column.cast(
+            pa.int64() if pa.types.is_timestamp(column.type) or pa.types.is_integer(column.type) else pa.string()
+        )
+        for column in rows.columns
+    )
+    return zip(*(column.to_pylist() for column in columns), strict=True)
+
+
+def _present(client: ClickHouse, table: str, key: Sequence[str], load_id: str, chunk: int) -> pa.Table:
     return client.query_arrow(
-        f"SELECT DISTINCT {key} AS present FROM {table} "
+        f"SELECT DISTINCT {', '.join(key)} FROM {table} "
         f"WHERE load_id = {{load_id:String}} AND startsWith(trim(LEADING '{TABLE_ONLY}' FROM block), {{chunk:String}})",
         {"load_id": load_id, "chunk": f"{chunk}."},
     )
