@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
@@ -16,11 +16,15 @@ from beam_pipeline.query.rollups import parts_by_time
 from beam_pipeline.query.sources import Row, Source
 
 _MAX_BATCH = 1000
+_MORE_FOR_TIES = 8
+"""Rows that are read beyond what is wanted, since those of the last time may have to be left."""
 _MAX_LOOKUP_BYTES = 32_000
 """Ids are sent in the request's line, which servers and proxies bound."""
 
-PLACE = "cityHash64(_part)"
-"""Which of the table's parts a row is in."""
+PART = "cityHash64(_part)"
+"""Which of the table's parts a row is in, as a number."""
+ROW = f"{PART} AS _part_hash, _part_offset AS _row, toUnixTimestamp64Milli(ingested_at) AS _since"
+"""Which row it is, and when it was ingested: what `newest_of` must know of rows."""
 _AT = "fromUnixTimestamp64Milli({{{}:Int64}}, 'UTC')"
 
 Position = tuple[Any, ...]
@@ -60,6 +64,9 @@ class Order:
 
     def position(self, row: Row) -> Position:
         return tuple(row[f"_key_{place}"] for place in range(len(self.keys) + len(self.ties)))
+
+    def time_ms(self, row: Row) -> int:
+        return int(row[f"_key_{len(self.keys) - 1}"])
 
     def identity(self, row: Row) -> tuple[str, ...]:
         """What identifies the row's event, as `Source.identifying`."""
@@ -104,8 +111,7 @@ def newest_rows(
     them may have a newer one: all rows of an event or none.
     """
     size = expected
-    told = ("toUnixTimestamp64Milli(ingested_at) AS _since", "event_hash AS _event", f"{PLACE} AS _part_hash")
-    selected = ", ".join(filter(None, (order.selection, *told, selection)))
+    selected = ", ".join(filter(None, (order.selection, "event_hash AS _event", ROW, selection)))
     read_ms: int | None = None
     for part in parts:
         # Each part holds those before it, which have been read to their end.
@@ -114,16 +120,34 @@ def newest_rows(
         while True:
             size = min(max(size, 1), _MAX_BATCH)
             asked = rest if after is None else order.behind(rest, after)
-            batch = database.rows(
-                f"SELECT {selected} FROM {asked.source.table} WHERE {asked.where} ORDER BY {order.sql} LIMIT {size}",
-                asked.parameters,
-            )
+            batch, is_all = _first_rows(database, asked, order, selected, size)
             yield from newest_of(database, part, order, selected, batch, doubtful(batch))
             if batch:
                 after = order.position(batch[-1])
-            if len(batch) < size:
+            if is_all:
                 break
             size *= 2
+
+
+def _first_rows(
+    database: Database, asked: Conditions, order: Order, selected: str, size: int
+) -> tuple[Sequence[Row], bool]:
+    """About so many rows in an order, and whether there are no more. Of rows in one place all are there, or the latest.
+
+    The server sorts by time alone, which spares it from reading the other columns of the order, and from looking at what
+    is too early. Of the rows that have the last one's time some may be left out then, so that all of them are.
+    """
+    select = f"SELECT {selected} FROM {asked.source.table} WHERE {asked.where}"
+    if not order.measure:
+        limit = size + _MORE_FOR_TIES
+        found = database.rows(f"{select} ORDER BY {order.source.time} DESC LIMIT {limit}", asked.parameters)
+        is_all = len(found) < limit
+        last = order.position(found[-1])[0] if found else 0
+        whole = found if is_all else [row for row in found if order.position(row)[0] > last]
+        if whole or is_all:
+            return sorted(whole, key=lambda row: (order.ascending(order.position(row)), -row["_since"])), is_all
+    found = database.rows(f"{select} ORDER BY {order.sql} LIMIT {size}", asked.parameters)
+    return found, len(found) < size
 
 
 def rows_at(
@@ -164,51 +188,83 @@ def newest_of(
 ) -> Iterator[Row]:
     """The rows of a batch that are the newest of their events. The batch has all rows of an event that are in one place.
 
-    Only those that are `doubtful` may not be. Hardly ever has an event a second row, so that counting them comes before
-    comparing them.
+    Only those that are `doubtful` may not be: all rows of an event or none.
     """
-    columns = conditions.telling
-    selection = ", ".join(f"{column} AS _{place}" for place, column in enumerate(columns))
-    places = [conditions.source.identifying.index(column) for column in columns]
-    read: dict[tuple[str, ...], list[int]] = {}
+    read: dict[tuple[str, ...], list[Row]] = {}
     for row in doubtful:
-        read.setdefault(order.identity(row), []).append(row["_since"])
-    since_ms = min((row["_since"] for row in doubtful), default=0)
-    newest: dict[tuple[str, ...], Row] = {}
-    compared: set[tuple[str, ...]] = set()
-    versions = conditions.since(since_ms)
-    for identities, asked in lookups(versions, sorted(read)):
-        there: dict[tuple[str, ...], list[int]] = {}
-        for row in database.rows(
-            f"SELECT {selection}, toUnixTimestamp64Milli(ingested_at) AS _since "
-            f"FROM {asked.source.table} WHERE {asked.where_versions}",
-            asked.parameters,
-        ):
-            there.setdefault(tuple(row[f"_{place}"] for place in range(len(columns))), []).append(row["_since"])
-        # What was read may have been merged since, so that one row there may be another than the one that was read.
-        several = [
-            identity
-            for identity in identities
-            if len(read[identity]) > 1
-            or there.get(tuple(identity[place] for place in places), read[identity]) != read[identity]
-        ]
-        if several:
-            compared.update(several)
-            asked = among(versions, several)
-            latest = database.rows(
-                f"SELECT {selected}, {conditions.matches} AS _matches FROM {asked.source.table} "
-                f"WHERE {asked.where_versions} "
-                f"ORDER BY {asked.source.version} DESC LIMIT 1 BY {', '.join(asked.source.identifying)}",
-                asked.parameters,
-            )
-            newest |= {order.identity(row): row for row in latest if row["_matches"]}
+        read.setdefault(order.identity(row), []).append(row)
+    # What was ingested before all of them is no newer version of any.
+    versions = conditions.since(min((row["_since"] for row in doubtful), default=0))
+    newest = _newest_versions(database, versions, sorted(read))
+    # One in the place of an older row that was not read itself does not meet the conditions, or has come since.
+    unread = [
+        identity
+        for identity, version in newest.items()
+        if version.time_ms in map(order.time_ms, read[identity]) and not any(map(version.is_of, read[identity]))
+    ]
+    compared = _newest_rows(database, conditions, versions, order, selected, unread) if unread else {}
     for row in batch:
         identity = order.identity(row)
-        if identity not in compared:
+        if identity not in read:
             yield row
-        elif identity in newest and order.position(newest[identity]) == order.position(row):
-            # Popped, so that of several rows in one place there is one. In another place it is found there.
-            yield newest.pop(identity)
+        elif identity not in newest:  # its rows have gone since, and nothing newer is known
+            if row is max(read[identity], key=lambda one: one["_since"]):
+                yield row
+        elif newest[identity].is_of(row):
+            yield row
+        elif identity in compared and order.position(compared[identity]) == order.position(row):
+            yield compared.pop(identity)  # in another place it is found there
+
+
+class _Version(NamedTuple):
+    """A row that is the newest of its event, in the order of newness."""
+
+    version: int
+    part_hash: int
+    row: int
+    time_ms: int
+
+    def is_of(self, row: Row) -> bool:
+        return (self.part_hash, self.row) == (row["_part_hash"], row["_row"])
+
+
+def _newest_versions(
+    database: Database, versions: Conditions, identities: Sequence[tuple[str, ...]]
+) -> dict[tuple[str, ...], _Version]:
+    """The newest of each of some events, if it has any."""
+    source, columns = versions.source, versions.telling
+    places = [source.identifying.index(column) for column in columns]
+    told = ", ".join(f"{column} AS _{place}" for place, column in enumerate(columns))
+    found: dict[tuple[str, ...], _Version] = {}
+    for _, asked in lookups(versions, identities):
+        for row in database.rows(
+            f"SELECT {told}, {source.version} AS _version, {ROW}, toUnixTimestamp64Milli({source.time}) AS _time "
+            f"FROM {source.table} WHERE {asked.where_versions}",
+            asked.parameters,
+        ):
+            key = tuple(row[f"_{place}"] for place in range(len(columns)))
+            version = _Version(row["_version"], row["_part_hash"], row["_row"], row["_time"])
+            found[key] = max(found.get(key, version), version)
+    keys = {identity: tuple(identity[place] for place in places) for identity in identities}
+    return {identity: found[key] for identity, key in keys.items() if key in found}
+
+
+def _newest_rows(
+    database: Database,
+    conditions: Conditions,
+    versions: Conditions,
+    order: Order,
+    selected: str,
+    identities: Sequence[tuple[str, ...]],
+) -> dict[tuple[str, ...], Row]:
+    """The newest rows of some events, if they meet the conditions."""
+    asked = among(versions, identities)
+    rows = database.rows(
+        f"SELECT {selected}, {conditions.matches} AS _matches FROM {asked.source.table} WHERE {asked.where_versions} "
+        f"ORDER BY {asked.source.version} DESC LIMIT 1 BY {', '.join(asked.source.identifying)}",
+        asked.parameters,
+    )
+    return {order.identity(row): row for row in rows if row["_matches"]}
 
 
 def among(conditions: Conditions, identities: Sequence[tuple[str, ...]]) -> Conditions:

@@ -132,7 +132,7 @@ class _Listing:
 
     def _doubtful(self, rows: Sequence[Row]) -> Sequence[Row]:
         """The rows of events that may have another row: all of them, unless the count tells."""
-        if self.conditions.may_leave_few and len(rows) == self.wanted:
+        if self.conditions.may_leave_few and len(rows) >= self.wanted:
             self._count()  # now that it is known to be needed
         return rows if self.counting is None or not rows else self.counting.result().doubtful(rows)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
-from beam_pipeline.query.newest import Order, Position, lookups, newest_of
+from beam_pipeline.query.newest import ROW, Order, Position, lookups, newest_of
 from beam_pipeline.query.sources import Row
 
 MAX_FOUND = 2000
@@ -18,7 +18,7 @@ def find_few(database: Database, conditions: Conditions, order: Order) -> Sequen
 
     To find that there are many takes little: nothing is sorted, and the server stops reading.
     """
-    selected = f"{order.selection}, toUnixTimestamp64Milli(ingested_at) AS _since"
+    selected = f"{order.selection}, {ROW}"
     rows = database.rows(
         f"SELECT {selected} FROM {conditions.source.table} WHERE {conditions.where} LIMIT {MAX_FOUND + 1}",
         conditions.parameters,
