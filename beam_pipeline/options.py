@@ -95,6 +95,8 @@ class Option:
     env: str = ""
     """An environment variable that gives the default."""
     metavar: str = ""
+    several: Callable[[Sequence[Any]], Any] | None = None
+    """What becomes of the values when it may be given more than once. None: the last one counts."""
 
     @property
     def placeholder(self) -> str:
@@ -126,7 +128,8 @@ class Option:
         if self.parse is None:
             parser.add_argument(f"--{self.name}", action="store_true", default=self.default, help=text)
         elif as_text:
-            parser.add_argument(f"--{self.name}", default=None, help=text, metavar=self.placeholder)
+            action = "append" if self.several else "store"
+            parser.add_argument(f"--{self.name}", action=action, default=None, help=text, metavar=self.placeholder)
         else:
             default = (os.environ.get(self.env) if self.env else None) or self.default
             parser.add_argument(f"--{self.name}", type=self.parse, default=default, help=text, metavar=self.placeholder)
@@ -170,7 +173,10 @@ def read_values(options: Sequence[Option], arguments: Sequence[str]) -> tuple[di
             values[option.name] = text if option.parse is None else option.default
             continue
         try:
-            values[option.name] = option.parse(text)
+            if option.several:
+                values[option.name] = option.several([option.parse(one) for one in text])
+            else:
+                values[option.name] = option.parse(text)
         except argparse.ArgumentTypeError as error:
             problems.append(f"{source}: {error}")
     if problems:

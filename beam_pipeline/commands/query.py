@@ -17,7 +17,14 @@ from beam_pipeline.commands.base import (
     print_text,
     where,
 )
-from beam_pipeline.commands.query_options import KINDS, QUERY, event_type_of, query_filters, query_problems
+from beam_pipeline.commands.query_options import (
+    KINDS,
+    QUERY,
+    event_type_of,
+    label_paths,
+    query_filters,
+    query_problems,
+)
 from beam_pipeline.commands.query_output import (
     distribution_rows,
     event_json,
@@ -58,7 +65,8 @@ def run(invocation: Invocation) -> int:
                 ClickHouseQueryProvider(client, moved=timedelta(seconds=values["moved"])), action, values
             )
         except BadArgument as error:
-            raise OptionsError([f"--{error}"]) from error
+            name = {"start": "since", "end": "until"}.get(error.argument, error.argument)
+            raise OptionsError([str(BadArgument(f"--{name}", error.value, error.expected))]) from error
         except QueryError as error:
             raise CommandError(str(error)) from error
     return OK
@@ -129,11 +137,13 @@ def _series(provider: ClickHouseQueryProvider, action: str, values: Values) -> N
     }
     measure = values["measure"]
     kept: dict[str, Any] = {"interval": values["interval"], "source": values["source"]}
-    if values["group_by"] or measure != "logs":  # those are by level unless one says otherwise
+    if measure == "metrics":
+        kept["group_by"], kept["group_by_labels"] = label_paths(values["group_by"])
+    elif values["group_by"] or measure != "logs":  # those are by level unless one says otherwise
         kept["group_by"] = values["group_by"]
     if measure in ("throughput", "latency"):
         kept["of"] = values["of"]
-    if measure == "latency":
+    if measure in ("latency", "metrics"):
         kept["percentiles"] = values["percentiles"]
     method = methods[measure]
     series = method(**kept, **query_filters(action, values))
@@ -151,7 +161,7 @@ def _statistics(provider: ClickHouseQueryProvider, action: str, values: Values) 
 
 
 def _distribution(provider: ClickHouseQueryProvider, action: str, values: Values) -> None:
-    kept = {name: values[name] for name in ("bins", "normalized", "percentiles", "interval")}
+    kept = {name: values[name] for name in ("bins", "normalized", "percentiles", "interval", "source")}
     found = provider.score_distribution(**kept, **query_filters(action, values))
     told = [f"{found.count:,} scores"]
     if found.count:
@@ -162,6 +172,7 @@ def _distribution(provider: ClickHouseQueryProvider, action: str, values: Values
     _print_numbers(found, distribution_rows(found), values, ", ".join(told))
     if found.trend is not None and not (values["json"] or values["csv"]):
         print_numbers(*series_rows(found.trend))
+        print_text(f"from {found.trend.source}")
 
 
 def _print_numbers(found: Any, table: tuple[list[str], list[list[Any]]], values: Values, note: str) -> None:
@@ -203,6 +214,7 @@ COMMAND = Command(
         "  python -m beam_pipeline query traces --input=DIR --since=2h --status=error\n"
         "  python -m beam_pipeline query trace ID --input=DIR\n"
         "  python -m beam_pipeline query series --input=DIR --measure=error_rate --interval=1h --since=1d\n"
-        "  python -m beam_pipeline query percentiles --input=DIR --of=span --group_by=name"
+        "  python -m beam_pipeline query percentiles --input=DIR --of=span --group_by=name\n"
+        "Of repeatable options all must hold."
     ),
 )

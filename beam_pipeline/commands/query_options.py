@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -66,15 +66,39 @@ def json_filter(text: str) -> dict[JsonPath, JsonValue]:
     return {keys if len(keys) > 1 else keys[0]: said if isinstance(value, (list, dict)) else value}
 
 
+def merged(filters: Sequence[Mapping[JsonPath, JsonValue]]) -> dict[JsonPath, JsonValue]:
+    """All of several filters on JSON in one."""
+    return {path: value for one in filters for path, value in one.items()}
+
+
+def label_paths(group_by: Sequence[str]) -> tuple[tuple[str, ...], tuple[JsonPath, ...]]:
+    """Columns to group by, and paths in labels, which are said as `labels.host`."""
+    prefix = "labels."
+    paths = tuple(tuple(name.removeprefix(prefix).split(".")) for name in group_by if name.startswith(prefix))
+    return tuple(name for name in group_by if not name.startswith(prefix)), paths
+
+
+def _json_option(name: str, told: str) -> Option:
+    return Option(name, json_filter, None, told, "", "KEY=VALUE", merged)
+
+
 FILTER_OPTIONS = (
     Option("project_id", str, None, "only this project", "", "ID"),
     Option("deployment_id", str, None, "only this deployment", "", "ID"),
     Option("since", moment, None, "from this time on: ISO 8601, or how long ago, such as 2h or 7d", "", "TIME"),
     Option("until", moment, None, "up to this time", "", "TIME"),
     Option("name", str, None, "exactly this name", "", "NAME"),
-    Option("name_contains", str, None, "names that contain this text; no character is special", "", "TEXT"),
+    Option(
+        "name_contains",
+        str,
+        None,
+        "names that contain this text; no character is special; repeatable",
+        "",
+        "TEXT",
+        tuple,
+    ),
     Option("message", str, None, "logs: exactly this message", "", "TEXT"),
-    Option("message_contains", str, None, "logs: messages that contain this text", "", "TEXT"),
+    Option("message_contains", str, None, "logs: messages that contain this text; repeatable", "", "TEXT", tuple),
     Option("ignore_case", None, False, "take upper and lower case for the same where text is contained"),
     Option("trace_id", str, None, "only of this trace", "", "ID"),
     Option("span_id", str, None, "spans and logs: only this span", "", "ID"),
@@ -88,9 +112,9 @@ FILTER_OPTIONS = (
     Option("max_duration_ms", number, None, "traces and spans that took at most this long", "", "N"),
     Option("min_value", number, None, "metrics and scores of at least this", "", "X"),
     Option("max_value", number, None, "metrics and scores of at most this", "", "X"),
-    Option("metadata", json_filter, None, "traces and scores: metadata with this at this place", "", "KEY=VALUE"),
-    Option("attributes", json_filter, None, "spans and logs: attributes with this at this place", "", "KEY=VALUE"),
-    Option("labels", json_filter, None, "metrics: labels with this at this place", "", "KEY=VALUE"),
+    _json_option("metadata", "traces and scores: metadata with this at this place; repeatable"),
+    _json_option("attributes", "spans and logs: attributes with this at this place; repeatable"),
+    _json_option("labels", "metrics: labels with this at this place; repeatable"),
 )
 PAGE = Option("page", whole, None, "lists: which page, from 0", "", "N")
 PER_PAGE = Option("per_page", whole, 50, "lists: events on a page, at most 1000", "", "N")
@@ -110,7 +134,14 @@ MEASURE = Option(
 INTERVAL = Option(
     "interval", interval, None, "series: length of a bucket; distribution: that of a trend", "", "DURATION"
 )
-GROUP_BY = Option("group_by", names, (), "numbers by these, with commas between, such as status,name", "", "NAMES")
+GROUP_BY = Option(
+    "group_by",
+    names,
+    (),
+    "numbers by these, with commas between, such as status,name; metrics: labels.host",
+    "",
+    "NAMES",
+)
 PERCENTILES = Option("percentiles", levels, (0.5, 0.9, 0.95, 0.99), "which, from 0 to 1", "", "LEVELS")
 SOURCE = Option(
     "source",
@@ -153,7 +184,7 @@ KINDS: Mapping[str, Kind] = {
     "series": Kind("", (*_NUMBERS, MEASURE, INTERVAL, PERCENTILES)),
     "percentiles": Kind("", (*_NUMBERS, PERCENTILES)),
     "errors": Kind("", _NUMBERS),
-    "distribution": Kind("score", (BINS, NORMALIZED, PERCENTILES, INTERVAL, MOVED)),
+    "distribution": Kind("score", (BINS, NORMALIZED, PERCENTILES, INTERVAL, SOURCE, MOVED)),
 }
 _OF_MEASURE = {"traces": "trace", "error_rate": "trace", "logs": "log", "metrics": "metric"}
 

@@ -125,7 +125,7 @@ def conditions(
     start_ms = first_ms("start", given.pop("start")) if "start" in given else None
     end_ms = last_ms("end", given.pop("end")) if "end" in given else None
     if start_ms is not None and end_ms is not None and start_ms > end_ms:
-        raise BadArgument("start", filters["start"], f"no later than end, {filters['end']!r}")
+        raise BadArgument("start", filters["start"], f"no later than the end, {filters['end'].isoformat()}")
     for bound, value, comparison, moved in (
         ("start_ms", start_ms, ">=", -moved_ms),
         ("end_ms", end_ms, "<=", moved_ms),

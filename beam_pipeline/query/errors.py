@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from transforms.clickhouse import ClickHouseError, SchemaError, Unavailable
@@ -26,7 +27,7 @@ class BadArgument(QueryError, ValueError):
         self.value = value
         self.expected = expected
         """What would be right."""
-        shown = repr(value)
+        shown = value.isoformat() if isinstance(value, datetime) else repr(value)
         shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
         super().__init__(f"{argument}: {shown} must be {expected}")
 

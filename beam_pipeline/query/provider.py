@@ -334,18 +334,19 @@ class ClickHouseQueryProvider:
         normalized: bool = False,
         percentiles: Sequence[float] = QUANTILES,
         interval: Interval | None = None,
+        source: SourceChoice = "auto",
         **filters: Unpack[ScoreFilters],
     ) -> ScoreDistribution:
         """The distribution of scores: mean, percentiles, and a histogram of equal bins from `low` to `high`.
 
-        Without limits it is of all values. `normalized`: of the normalized values, without scores that have none. With an
-        interval there is a trend by interval, too. Always from events.
+        Without limits it is of all values. `normalized`: of the normalized values, without scores that have none. All this
+        is from events. With an interval there is a trend by interval, too, for which `source` is as in series.
         """
         levels = quantile_levels("percentiles", percentiles)
         value = "normalized_value" if normalized else "value"
         trend = None
         if interval is not None:
-            trend = self._series(SCORES, filters, interval, "events", measures(()), value=value)
+            trend = self._series(SCORES, filters, interval, source, measures(()), value=value)
         asked = self._conditions(SCORES, filters)
         return read_distribution(
             self._database, asked, value, bins=bins, low=low, high=high, levels=levels, trend=trend

@@ -316,6 +316,53 @@ def test_many_versions_and_deep_pages(database: ClickHouse, provider: ClickHouse
     assert provider.list_traces(per_page=100, page=13).items == []
     assert ids(provider.list_traces(per_page=1000, cursor=page.next_cursor)) == identities[1000:]
     assert ids(provider.slowest_traces(3)) == identities[:3]
+    # Each event has versions that are in these ranges, and others.
+    assert provider.list_traces(end=NOON).total == 0
+    latest = provider.list_traces(start=NOON + 2 * HOUR, per_page=1000)
+    assert (ids(latest), latest.total) == (identities[:1000], 1300)
+
+
+def test_many_events_of_one_time_are_listed_in_order(database: ClickHouse, provider: ClickHouseQueryProvider) -> None:
+    identities = [f"{place:03}" for place in range(60)]
+    rows = [trace(name, NOON) for name in identities]
+    events.insert(database, "trace", [*rows[1::2], trace("after", NOON + MS), trace("before", NOON - MS)])
+    events.insert(database, "trace", rows[::2])
+    events.insert(database, "trace", [{**row, "ingested_at": LOADED + MS, "name": "again"} for row in rows[::7]])
+    expected = ["after", *identities, "before"]
+    for per_page in (1, 7, 20):
+        found, cursor = [], None
+        for number in range(-(-len(expected) // per_page)):
+            page = provider.list_traces(per_page=per_page, cursor=cursor, count="none")
+            assert page.items == provider.list_traces(per_page=per_page, page=number).items
+            found += page.items
+            cursor = page.next_cursor
+        assert (ids(found), cursor) == (expected, None)
+        assert {one.id for one in found if one.name == "again"} == set(identities[::7])
+
+
+def test_a_version_that_comes_between_page_and_count_does_not_list_its_event_twice(database: ClickHouse) -> None:
+    class Updating:
+        """Delivers an event again, at another time, once the page is read, and counts only then."""
+
+        updated = threading.Event()
+
+        def query(self, sql: str, *asked: Any) -> Any:
+            if "event_hash" in sql and "_key_0" not in sql and "LIMIT" not in sql:
+                assert self.updated.wait(30)
+            rows = database.query(sql, *asked)
+            if "_key_0" in sql and not self.updated.is_set():
+                events.insert(database, "trace", [trace("t", NOON - MS, 1, deployment_id="other")])
+                self.updated.set()
+            return rows
+
+    events.insert(database, "trace", [trace("s", NOON + MS), trace("t", NOON)])
+    updating: Any = Updating()
+    provider = ClickHouseQueryProvider(updating)
+    page = provider.list_traces(project_id="p1", start=NOON - HOUR, end=NOON + HOUR, per_page=3)
+    assert updating.updated.is_set()
+    assert (ids(page), page.total) == (["s"], 1)  # the newest row of t is in another place than the one that was read
+    page = provider.list_traces(project_id="p1", start=NOON - HOUR, end=NOON + HOUR, per_page=3)
+    assert ([(one.id, one.deployment_id) for one in page], page.total) == ([("s", ""), ("t", "other")], 2)
 
 
 def test_rollups_count_deliveries_and_say_so(database: ClickHouse, provider: ClickHouseQueryProvider) -> None:

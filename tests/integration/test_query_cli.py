@@ -101,6 +101,9 @@ def test_lists_in_tables_json_and_csv(query: Query) -> None:
         (("logs", "--attributes=user.id=2"), ["l2"]),
         (("logs", f"--since={DAY}T12:00:00Z", f"--until={DAY}T12:00:00Z", "--level=info"), ["l0"]),
         (("logs", "--until=2h"), []),
+        (("logs", "--message_contains=done", "--message_contains=%", "--attributes=user.id=0"), ["l0"]),
+        (("logs", "--attributes=user.id=1", "--attributes=user.name=null"), ["l1"]),
+        (("logs", "--attributes=user.id=1", "--attributes=user.name=x"), []),
         (("metrics", "--labels=host=b", "--min_value=2"), ["m3"]),
         (("scores", "--max_value=0.1"), ["s0", "s1"]),
         (("spans", "--parent_span_id=root"), ["child"]),
@@ -139,7 +142,14 @@ def test_series_and_statistics(query: Query) -> None:
     assert "from rollup" in query("percentiles", "--of=span", "--group_by=status").out
     errors = query("errors", "--of=span", "--group_by=name", "--json").json["groups"]
     assert {one["group"]["name"].split()[0]: one["values"]["error_count"] for one in errors}["grandchild"] == 1
+    hosts = query("series", "--measure=metrics", "--interval=1d", "--group_by=name,labels.host", "--json").json[
+        "series"
+    ]
+    assert {one["group"]["labels.host"]: one["buckets"][0]["values"]["p50"] for one in hosts} == {"a": 1, "b": 2}
     assert "11 scores, mean 0.5" in query("distribution", "--bins=2").out
+    for source in ("rollup", "events"):
+        trend = query("distribution", "--interval=1d", f"--source={source}", "--json").json["trend"]
+        assert (trend["source"], trend["series"][0]["buckets"][0]["count"]) == (source, 11)
     assert [trace["id"] for trace in query("slowest", "--limit=2", "--json").json["traces"]] == ["t4", "t3"]
 
 
@@ -163,6 +173,11 @@ def test_a_version_that_was_moved_is_looked_for_as_far_as_is_said(tmp_path: Path
         (("traces", "--per_page=0"), "--per_page: 0 must be a whole number from 1 to 1000"),
         (("traces", "--since=yesterday"), "--since: 'yesterday' is not a time"),
         (("traces", "--cursor=x"), "--cursor: "),
+        (
+            ("traces", "--since=2026-11-02", "--until=2026-11-01"),
+            "--since: 2026-11-02T00:00:00+00:00 must be no later than the end, 2026-11-01T00:00:00+00:00",
+        ),
+        (("series", "--interval=1h", "--group_by=labels.host"), "--group_by: 'labels.host' must be one of"),
         (("traces", "--csv", "--json"), "--csv and --json cannot both be"),
         (("series",), "--interval: is missing"),
         (("trace",), "--trace_id: is missing"),

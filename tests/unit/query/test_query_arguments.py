@@ -55,7 +55,7 @@ def provider(**limits: Any) -> Any:
         (
             "list_traces",
             {"start": datetime(2100, 1, 2, tzinfo=UTC), "end": datetime(2100, 1, 1, tzinfo=UTC)},
-            "must be no later than end",
+            "start: 2100-01-02T00:00:00+00:00 must be no later than the end, 2100-01-01T00:00:00+00:00",
         ),
         ("list_traces", {"metadata": {}}, "metadata: {} must be a mapping of paths to values"),
         ("list_traces", {"metadata": {(): 1}}, "metadata: () must be a key, or a tuple of keys and positions"),
