@@ -7,18 +7,17 @@ Rows are never subtracted from rows that another statement has counted: a merge 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
-from beam_pipeline.query.newest import PART, Order
+from beam_pipeline.query.order import Order
+from beam_pipeline.query.sources import Row
+from beam_pipeline.query.versions import PART
 
 _MAX_TOLD = 1000
 """More events than this are not told one by one."""
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

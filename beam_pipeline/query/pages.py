@@ -16,7 +16,8 @@ from beam_pipeline.query.counts import Counted, count_events, first_are_single
 from beam_pipeline.query.database import Database
 from beam_pipeline.query.errors import BadArgument
 from beam_pipeline.query.model import Event, Page
-from beam_pipeline.query.newest import Order, Position, newest_rows, parts_in_time, rows_at
+from beam_pipeline.query.newest import newest_rows, parts_in_time, rows_at
+from beam_pipeline.query.order import Order, Position
 from beam_pipeline.query.sources import Row, Source
 from beam_pipeline.query.sparse import find_few, rows_of
 

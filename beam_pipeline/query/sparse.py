@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
-from beam_pipeline.query.newest import ROW, Order, Position, lookups, newest_of
+from beam_pipeline.query.order import Order, Position
 from beam_pipeline.query.sources import Row
+from beam_pipeline.query.versions import ROW, lookups, newest_of
 
 MAX_FOUND = 2000
 """More rows are many: past so many the lookup of their versions takes longer than comparing all there are."""
@@ -42,7 +43,7 @@ def rows_of(
         last_ms=positions[-1][0],
     )
     found: dict[Position, Row] = {}
-    for _, asked in lookups(between, [order.identity_at(position) for position in positions]):
+    for asked in lookups(between, [order.identity_at(position) for position in positions]):
         select = f"SELECT {order.selection}, {selection} FROM {asked.source.table} WHERE {asked.where}"
         rows = database.rows(select, asked.parameters)
         there = {order.position(row): row for row in rows}

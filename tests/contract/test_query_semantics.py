@@ -322,6 +322,19 @@ def test_many_versions_and_deep_pages(database: ClickHouse, provider: ClickHouse
     assert (ids(latest), latest.total) == (identities[:1000], 1300)
 
 
+def test_many_newer_versions_that_do_not_meet_the_filters(
+    database: ClickHouse, provider: ClickHouseQueryProvider
+) -> None:
+    identities = [f"{place:04}-{'x' * 60}" for place in range(1300)]
+    events.insert(database, "trace", [trace(name, status="error") for name in identities])
+    events.insert(database, "trace", [trace(name, version=1, deployment_id="other") for name in identities[:-1]])
+    for count in ("exact", "none"):
+        page = provider.list_traces(status="error", per_page=1000, start=NOON, count=count)
+        assert ids(page) == identities[-1:]
+    assert provider.list_traces(status="error", start=NOON, page=1, per_page=1000).items == []
+    assert provider.list_traces(status="error", start=NOON, per_page=1).total == 1
+
+
 def test_many_events_of_one_time_are_listed_in_order(database: ClickHouse, provider: ClickHouseQueryProvider) -> None:
     identities = [f"{place:03}" for place in range(60)]
     rows = [trace(name, NOON) for name in identities]

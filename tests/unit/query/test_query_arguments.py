@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from beam_pipeline.query import BadArgument, ClickHouseQueryProvider, QueryError, Trace
 from beam_pipeline.query.conditions import conditions
-from beam_pipeline.query.newest import Order
+from beam_pipeline.query.order import Order
 from beam_pipeline.query.pages import decode_cursor, encode_cursor
 from beam_pipeline.query.sources import SPANS, TRACES
 from tests.support import query_events as events

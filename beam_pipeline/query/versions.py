@@ -1,0 +1,130 @@
+"""Tells which of an event's rows is the newest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from beam_pipeline.query.conditions import Conditions
+from beam_pipeline.query.database import Database
+from beam_pipeline.query.order import Order
+from beam_pipeline.query.sources import Row
+
+PART = "cityHash64(_part)"
+"""Which of the table's parts a row is in, as a number."""
+ROW = f"{PART} AS _part_hash, _part_offset AS _row, toUnixTimestamp64Milli(ingested_at) AS _since"
+"""Which row it is, and when it was ingested: what `newest_of` must know of rows."""
+_MAX_LOOKUP_BYTES = 32_000
+"""Ids are sent in the request's line, which servers and proxies bound."""
+
+
+def newest_of(
+    database: Database,
+    conditions: Conditions,
+    order: Order,
+    selected: str,
+    batch: Sequence[Row],
+    doubtful: Sequence[Row],
+) -> Iterator[Row]:
+    """The rows of a batch that are the newest of their events. The batch has all rows of an event that are in one place.
+
+    Only those that are `doubtful` may not be: all rows of an event or none.
+    """
+    read: dict[tuple[str, ...], list[Row]] = {}
+    for row in doubtful:
+        read.setdefault(order.identity(row), []).append(row)
+    # What was ingested before all of them is no newer version of any.
+    versions = conditions.since(min((row["_since"] for row in doubtful), default=0))
+    newest = _newest_versions(database, versions, sorted(read))
+    # One in the place of an older row that was not read itself does not meet the conditions, or has come since.
+    unread = [
+        identity
+        for identity, version in newest.items()
+        if version.time_ms in map(order.time_ms, read[identity]) and not any(map(version.is_of, read[identity]))
+    ]
+    compared = _newest_rows(database, conditions, versions, order, selected, unread) if unread else {}
+    for row in batch:
+        identity = order.identity(row)
+        if identity not in read:
+            yield row
+        elif identity not in newest:  # its rows have gone since, and nothing newer is known
+            if row is max(read[identity], key=lambda one: one["_since"]):
+                yield row
+        elif newest[identity].is_of(row):
+            yield row
+        elif identity in compared and order.position(compared[identity]) == order.position(row):
+            yield compared.pop(identity)  # in another place it is found there
+
+
+class _Version(NamedTuple):
+    """A row that is the newest of its event, in the order of newness."""
+
+    version: int
+    part_hash: int
+    row: int
+    time_ms: int
+
+    def is_of(self, row: Row) -> bool:
+        return (self.part_hash, self.row) == (row["_part_hash"], row["_row"])
+
+
+def _newest_versions(
+    database: Database, versions: Conditions, identities: Sequence[tuple[str, ...]]
+) -> dict[tuple[str, ...], _Version]:
+    """The newest of each of some events, if it has any."""
+    source, columns = versions.source, versions.telling
+    places = [source.identifying.index(column) for column in columns]
+    told = ", ".join(f"{column} AS _{place}" for place, column in enumerate(columns))
+    found: dict[tuple[str, ...], _Version] = {}
+    for asked in lookups(versions, identities):
+        for row in database.rows(
+            f"SELECT {told}, {source.version} AS _version, {ROW}, toUnixTimestamp64Milli({source.time}) AS _time "
+            f"FROM {source.table} WHERE {asked.where_versions}",
+            asked.parameters,
+        ):
+            key = tuple(row[f"_{place}"] for place in range(len(columns)))
+            version = _Version(row["_version"], row["_part_hash"], row["_row"], row["_time"])
+            found[key] = max(found.get(key, version), version)
+    keys = {identity: tuple(identity[place] for place in places) for identity in identities}
+    return {identity: found[key] for identity, key in keys.items() if key in found}
+
+
+def _newest_rows(
+    database: Database,
+    conditions: Conditions,
+    versions: Conditions,
+    order: Order,
+    selected: str,
+    identities: Sequence[tuple[str, ...]],
+) -> dict[tuple[str, ...], Row]:
+    """The newest rows of some events, if they meet the conditions."""
+    found: dict[tuple[str, ...], Row] = {}
+    for asked in lookups(versions, identities):
+        rows = database.rows(
+            f"SELECT {selected}, {conditions.matches} AS _matches FROM {asked.source.table} WHERE {asked.where_versions} "
+            f"ORDER BY {asked.source.version} DESC LIMIT 1 BY {', '.join(asked.source.identifying)}",
+            asked.parameters,
+        )
+        found |= {order.identity(row): row for row in rows if row["_matches"]}
+    return found
+
+
+def _among(conditions: Conditions, identities: Sequence[tuple[str, ...]]) -> Conditions:
+    """The conditions on these events, and perhaps on some others."""
+    places = {column: conditions.source.identifying.index(column) for column in conditions.telling}
+    return conditions.among(
+        {column: sorted({identity[place] for identity in identities}) for column, place in places.items()}
+    )
+
+
+def lookups(conditions: Conditions, identities: Sequence[tuple[str, ...]]) -> Iterator[Conditions]:
+    """The conditions on some of these events at a time, and perhaps on some others: no more than fit into a request."""
+    first = size = 0
+    for place, identity in enumerate(identities):
+        length = sum(len(part.encode()) + 8 for part in identity)
+        size += length
+        if size > _MAX_LOOKUP_BYTES and place > first:
+            yield _among(conditions, identities[first:place])
+            first, size = place, length
+    if identities:
+        yield _among(conditions, identities[first:])
