@@ -13,12 +13,15 @@ from beam_pipeline.query.errors import BadArgument
 from beam_pipeline.query.filters import JsonPath, Parameters, json_path
 from beam_pipeline.query.model import SourceName
 from beam_pipeline.query.newest import Column, newest_events
-from beam_pipeline.query.rollups import rollup_keys, rollup_rows, whole_hours
+from beam_pipeline.query.rollups import inner_hours, rollup_keys, rollup_rows, whole_hours
 from beam_pipeline.query.times import HOUR_MS
 from transforms.rollups import QUANTILE_LEVELS, QUANTILES, ROLLUP_SOURCES
 
 MAX_ROWS = 100_000
 """Groups times buckets."""
+
+_MANY_MS = 24 * HOUR_MS - 1
+"""From this on a range that is not of whole hours is answered from the rollup as far as it can be."""
 
 SourceChoice = Literal["auto", "rollup", "events"]
 Group = tuple[Any, ...]
@@ -87,7 +90,10 @@ class Answer:
 
 
 def answer(database: Database, question: Question, source: SourceChoice) -> Answer:
-    """Asks the rollup where that has the same answer but for repeated deliveries, or where `source` wants it."""
+    """Asks the rollup where that has the same answer but for repeated deliveries, or where `source` wants it.
+
+    A range of a day or more that is not of whole hours is asked of both.
+    """
     if source not in ("auto", "rollup", "events"):
         raise BadArgument("source", source, "auto, rollup or events")
     known = _GROUPS[question.event_type]
@@ -99,8 +105,11 @@ def answer(database: Database, question: Question, source: SourceChoice) -> Answ
     obstacle = _not_in_rollup(question)
     if source == "rollup" and obstacle:
         raise BadArgument("source", source, f"auto or events: {obstacle}")
-    if source == "rollup" or (source == "auto" and not obstacle and _is_of_whole_hours(question.conditions)):
-        return _from_rollup(database, question)
+    if source == "rollup":
+        return _from_rollup(database, question, whole_hours(question.conditions))
+    hours = inner_hours(question.conditions)
+    if source == "auto" and not obstacle and (hours == _range(question.conditions) or _are_many(hours)):
+        return _from_rollup(database, question, hours)
     return _from_events(database, question)
 
 
@@ -122,41 +131,89 @@ def _not_in_rollup(question: Question) -> str:
     return ""
 
 
-def _is_of_whole_hours(asked: Conditions) -> bool:
-    start_ms = 0 if asked.start_ms is None else asked.start_ms
-    end_ms = -1 if asked.end_ms is None else asked.end_ms
-    return start_ms % HOUR_MS == (end_ms + 1) % HOUR_MS == 0
+def _range(asked: Conditions) -> tuple[int | None, int | None]:
+    return asked.start_ms, asked.end_ms
 
 
-def _from_rollup(database: Database, question: Question) -> Answer:
+def _are_many(hours: tuple[int | None, int | None]) -> bool:
+    """Whether to count all these events takes so long that the rollup is preferred."""
+    start, end = hours
+    return start is None or end is None or end - start >= _MANY_MS
+
+
+def _from_rollup(database: Database, question: Question, hours: tuple[int | None, int | None]) -> Answer:
+    """Whole hours from the rollup, and from events what the range has before and after them."""
     asked = question.conditions
-    start, end = whole_hours(asked)
-    table, parameters = rollup_rows(asked)
-    select = ["sum(r.count) AS _count"]
-    if "status" in ROLLUP_SOURCES[question.event_type].keys:
-        select.append("sumIf(r.count, r.status = 'error') AS _errors")
+    cells, parameters = rollup_rows(asked.between(*hours))
+    names = [f"_by_{place}" for place in range(len(question.group_names))]
+    select = [f"r.{column} AS {name}" for column, name in zip(question.group_by, names, strict=True)]
+    select += ["toInt64(r.hour) * 1000 AS _ms", "toUInt64(r.count) AS _count"]
+    known = ROLLUP_SOURCES[question.event_type]
+    if "status" in known.keys:
+        select.append("if(r.status = 'error', r.count, 0) AS _errors")
     if question.value:
-        select += ["sum(r.values) AS _values", "toFloat64(sum(r.total)) AS _sum"]
-        select += ["min(r.minimum) AS _min", "max(r.maximum) AS _max"]
+        select += ["toUInt64(r.values) AS _values", f"CAST(r.total AS {known.value_type}) AS _total"]
+        select += [f"CAST(r.{name}imum AS Nullable({known.value_type})) AS _{name}" for name in ("min", "max")]
+    if question.levels:
+        select.append("r.quantiles AS _states")
+    selects = [f"SELECT {', '.join(select)} {cells}"]
+    (start, end), (first, last) = _range(asked), hours
+    edges = [("head_", start, first - 1)] if start is not None and first is not None and start < first else []
+    edges += [("tail_", last + 1, end)] if end is not None and last is not None and last < end else []
+    for name, edge_start, edge_end in edges:
+        edge = asked.between(edge_start, edge_end, name)
+        selects.append(_cells_of_events(edge, question))
+        parameters = {**edge.parameters, **parameters}
+    total = ["sum(_count) AS _n"]
+    if "status" in known.keys:
+        total.append("sum(_errors) AS _wrong")
+    if question.value:
+        total += [
+            "sum(_values) AS _valued",
+            "toFloat64(sum(_total)) AS _sum",
+            "min(_min) AS _least",
+            "max(_max) AS _most",
+        ]
     if question.levels:
         places = ", ".join(f"_all[{QUANTILES.index(level) + 1}]" for level in question.levels)
-        select += [f"quantilesTDigestMerge({QUANTILE_LEVELS})(r.quantiles) AS _all", f"[{places}] AS _quantiles"]
-    groups = [f"r.{name}" for name in question.group_by]
-    rows = _rows(database, question, select, groups, "toInt64(r.hour) * 1000", table, parameters)
-    return Answer("rollup", start, end, _numbers(rows, question))
+        total += [f"quantilesTDigestMerge({QUANTILE_LEVELS})(_states) AS _all", f"[{places}] AS _quantiles"]
+    rows = _rows(database, question, total, names, "_ms", f"FROM ({' UNION ALL '.join(selects)})", parameters)
+    counted = _range(asked) if edges else hours
+    return Answer("rollup+events" if edges else "rollup", *counted, _numbers(rows, question))
+
+
+def _cells_of_events(edge: Conditions, question: Question) -> str:
+    """A SELECT of what a rollup's cells would be for these events, by millisecond."""
+    known = ROLLUP_SOURCES[question.event_type]
+    columns = [Column("_time", edge.source.time)]
+    columns += [Column(f"_by_{place}", name) for place, name in enumerate(question.group_by)]
+    groups = [f"_by_{place}" for place in range(len(question.group_by))]
+    select = [*groups, "toUnixTimestamp64Milli(_time) AS _ms", "count() AS _count"]
+    if "status" in known.keys:
+        columns.append(Column("_status", "status"))
+        select.append("countIf(_status = 'error') AS _errors")
+    if question.value:
+        zero = f"to{known.value_type}(0)"
+        columns.append(Column("_value", question.value, _NULLABLE.get(question.value, "")))
+        select += ["count(_value) AS _values", f"ifNull(sum(_value), {zero}) AS _total"]
+        select += [f"{name}(toNullable(_value)) AS _{name}" for name in ("min", "max")]
+        states = f"quantilesTDigestStateIf({QUANTILE_LEVELS})(ifNull(_value, {zero}), _value IS NOT NULL)"
+        type_of = f"AggregateFunction(quantilesTDigest({QUANTILE_LEVELS}), {known.value_type})"
+        select += [f"CAST({states} AS {type_of}) AS _states"] if question.levels else []
+    return f"SELECT {', '.join(select)} FROM ({newest_events(edge, columns)}) GROUP BY {', '.join([*groups, '_ms'])}"
 
 
 def _from_events(database: Database, question: Question) -> Answer:
     asked = question.conditions
-    columns, select = [Column("_time", asked.source.time)], ["count() AS _count"]
+    columns, select = [Column("_time", asked.source.time)], ["count() AS _n"]
     parameters = dict(asked.parameters)
     if "status" in ROLLUP_SOURCES[question.event_type].keys:
         columns.append(Column("_status", "status"))
-        select.append("countIf(_status = 'error') AS _errors")
+        select.append("countIf(_status = 'error') AS _wrong")
     if question.value:
         columns.append(Column("_value", question.value, _NULLABLE.get(question.value, "")))
-        select += ["count(_value) AS _values", "sum(toFloat64(_value)) AS _sum"]
-        select += ["min(toNullable(_value)) AS _min", "max(toNullable(_value)) AS _max"]
+        select += ["count(_value) AS _valued", "sum(toFloat64(_value)) AS _sum"]
+        select += ["min(toNullable(_value)) AS _least", "max(toNullable(_value)) AS _most"]
     if question.levels:
         names = [f"level_{place}" for place in range(len(question.levels))]
         parameters |= dict(zip(names, question.levels, strict=True))
@@ -208,10 +265,10 @@ def _numbers(rows: Sequence[Mapping[str, Any]], question: Question) -> dict[Grou
     groups = [f"_group_{place}" for place in range(len(question.group_names))]
     no_quantiles = (None,) * len(question.levels)
     for row in rows:
-        count, errors, values = row["_count"], row.get("_errors", 0), row.get("_values", 0)
+        count, errors, values = row["_n"], row.get("_wrong", 0), row.get("_valued", 0)
         if values:
             quantiles = tuple(map(float, row.get("_quantiles", ())))
-            total, low, high = float(row["_sum"]), float(row["_min"]), float(row["_max"])
+            total, low, high = float(row["_sum"]), float(row["_least"]), float(row["_most"])
             numbers = Numbers(count, errors, values, total, low, high, quantiles)
         else:
             numbers = Numbers(count, errors, quantiles=no_quantiles)

@@ -32,6 +32,7 @@ class Conditions:
     """The filters that were given, without `start` and `end`."""
     start_ms: int | None
     end_ms: int | None
+    moved_ms: int = MOVED_MS
     near: tuple[str, ...] = ()
     """Conditions on the time of the versions that are compared: the range, and somewhat before and after it."""
 
@@ -99,6 +100,19 @@ class Conditions:
         """On what was ingested no earlier: what was is no newer version of an event that was ingested then."""
         return self.identified("ingested_at >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')", since_ms=ingested_ms)
 
+    def between(self, start_ms: int | None, end_ms: int | None, name: str = "") -> Conditions:
+        """The same on another range of time; `name` tells its parameters from those of other ranges."""
+        own = (self.start_ms is not None) + (self.end_ms is not None)
+        on_time, near, parameters = _on_time(self.source, start_ms, end_ms, self.moved_ms, name)
+        return replace(
+            self,
+            other=(*on_time, *self.other[own:]),
+            near=near,
+            parameters={**self.parameters, **parameters},
+            start_ms=start_ms,
+            end_ms=end_ms,
+        )
+
     def only(self, sql: str, **parameters: Any) -> Conditions:
         """These and one more, which may differ between versions."""
         return replace(self, other=(*self.other, sql), parameters={**self.parameters, **parameters})
@@ -118,7 +132,6 @@ def conditions(
             raise BadArgument("filter", name, f"one of {', '.join(sorted({*known, *_NOT_COLUMNS}))}")
     if project_id is not None and given.setdefault("project_id", project_id) != project_id:
         raise BadArgument("project_id", given["project_id"], f"{project_id!r}, the project of this provider, or None")
-    identifying, other, near, parameters = list[str](), list[str](), list[str](), Parameters()
     ignore_case = given.pop("ignore_case", False)
     if not isinstance(ignore_case, bool):
         raise BadArgument("ignore_case", ignore_case, "True or False")
@@ -126,19 +139,32 @@ def conditions(
     end_ms = last_ms("end", given.pop("end")) if "end" in given else None
     if start_ms is not None and end_ms is not None and start_ms > end_ms:
         raise BadArgument("start", filters["start"], f"no later than the end, {filters['end'].isoformat()}")
+    identifying = list[str]()
+    on_time, near, parameters = _on_time(source, start_ms, end_ms, moved_ms)
+    other = list(on_time)
+    for name, value in given.items():
+        compiled, values = known[name].compile(name, known[name].column, value, ignore_case)
+        (identifying if name in source.identifying else other).extend(compiled)
+        parameters |= values
+    return Conditions(
+        source, tuple(identifying), tuple(other), parameters, given, start_ms, end_ms, moved_ms, tuple(near)
+    )
+
+
+def _on_time(
+    source: Source[Any], start_ms: int | None, end_ms: int | None, moved_ms: int, name: str = ""
+) -> tuple[tuple[str, ...], tuple[str, ...], Parameters]:
+    """Conditions on a range of time, and on what is near to it."""
+    inside, near, parameters = list[str](), list[str](), Parameters()
     for bound, value, comparison, moved in (
         ("start_ms", start_ms, ">=", -moved_ms),
         ("end_ms", end_ms, "<=", moved_ms),
     ):
         if value is not None:
-            for where, name, limit in ((other, bound, value), (near, f"near_{bound}", value + moved)):
-                where.append(f"{source.time} {comparison} fromUnixTimestamp64Milli({{{name}:Int64}}, 'UTC')")
-                parameters[name] = clamped(limit)
-    for name, value in given.items():
-        compiled, values = known[name].compile(name, known[name].column, value, ignore_case)
-        (identifying if name in source.identifying else other).extend(compiled)
-        parameters |= values
-    return Conditions(source, tuple(identifying), tuple(other), parameters, given, start_ms, end_ms, tuple(near))
+            for where, place, limit in ((inside, bound, value), (near, f"near_{bound}", value + moved)):
+                where.append(f"{source.time} {comparison} fromUnixTimestamp64Milli({{{name}{place}:Int64}}, 'UTC')")
+                parameters[f"{name}{place}"] = clamped(limit)
+    return tuple(inside), tuple(near), parameters
 
 
 def _all(*conditions: str) -> str:

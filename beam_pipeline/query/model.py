@@ -11,9 +11,10 @@ from typing import Any, Generic, Literal, TypeVar
 from beam_pipeline.query.errors import BadArgument
 
 Event = TypeVar("Event")
-SourceName = Literal["rollup", "events"]
+SourceName = Literal["rollup", "events", "rollup+events"]
 """Where numbers come from. "rollup": hourly sums, in which an event counts as often as it was delivered, and quantiles are
-those of a t-digest. "events": each event once, in its newest version, and exact quantiles."""
+those of a t-digest. "events": each event once, in its newest version, and exact quantiles. "rollup+events": rollups for the
+whole hours of the range, events for what is before and after them."""
 
 
 def _parsed(text: str, empty: Any) -> Any:

@@ -75,9 +75,10 @@ class ClickHouseQueryProvider:
     `count`: "exact" also tells the total, for which all that meets the filters is read; "none" does not.
 
     Series have buckets of `interval` without holes, counted from 1970-01-01 in UTC, for each group in `group_by`, from
-    `start` to `end` or else from the first to the last event. `source`: "auto" takes the hourly rollup for whole hours
-    (`end` being their last millisecond, or none) if all filters and groups are in it, else the events; "rollup" extends
-    the range to whole hours; "events" counts each event once, which a rollup does not for those delivered again.
+    `start` to `end` or else from the first to the last event. `source`: "auto" takes the hourly rollup if all filters and
+    groups are in it and the range is of whole hours (`end` being their last millisecond, or none), or of a day or more, for
+    the whole hours in it; else the events. "rollup" extends the range to whole hours; "events" counts each event once,
+    which a rollup does not for those delivered again.
     """
 
     def __init__(

@@ -29,6 +29,13 @@ def whole_hours(asked: Conditions) -> tuple[int | None, int | None]:
     return start, end
 
 
+def inner_hours(asked: Conditions) -> tuple[int | None, int | None]:
+    """The first and last millisecond of the hours that are wholly in the range; the last may be before the first."""
+    start = None if asked.start_ms is None else -(-asked.start_ms // HOUR_MS) * HOUR_MS
+    end = None if asked.end_ms is None else (asked.end_ms + 1) // HOUR_MS * HOUR_MS - 1
+    return start, end
+
+
 def rollup_rows(asked: Conditions) -> tuple[str, Parameters]:
     """FROM and WHERE for the cells of these hours, by those of the filters that the rollup knows; alias `r`."""
     where, parameters = ["receipt = ''"], Parameters()

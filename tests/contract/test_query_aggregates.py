@@ -50,6 +50,10 @@ RANGES: tuple[events.Filters, ...] = (
     {"start": events.NOON - HOUR, "end": events.NOON},
     {"start": events.NOON + MS, "end": events.NOON + 2 * HOUR},
     {"end": events.NOON + HOUR - MS},
+    {"start": events.NOON + MS},
+    {"end": events.NOON},
+    {"start": events.NOON - 15 * HOUR + MS, "end": events.NOON + 11 * HOUR},
+    {"start": events.NOON - 12 * HOUR, "end": events.NOON + 13 * HOUR},
 )
 
 

@@ -397,7 +397,11 @@ def test_rollups_count_deliveries_and_say_so(database: ClickHouse, provider: Cli
         ({"status": "ok", "project_id": "p1", "deployment_id": ""}, "rollup"),
         ({"start": NOON, "end": NOON + HOUR - MS}, "rollup"),
         ({"start": NOON, "end": NOON + HOUR}, "events"),
-        ({"start": NOON + MS}, "events"),
+        ({"start": NOON + MS, "end": NOON + 24 * HOUR}, "events"),
+        ({"start": NOON + MS, "end": NOON + 25 * HOUR - MS}, "rollup+events"),
+        ({"start": NOON, "end": NOON + 24 * HOUR}, "rollup+events"),
+        ({"start": NOON + MS}, "rollup+events"),
+        ({"end": NOON, "source": "events"}, "events"),
         ({"name": "n"}, "events"),
         ({"group_by": ["name"]}, "events"),
         ({"group_by": ["status"]}, "rollup"),
@@ -417,6 +421,38 @@ def test_a_rollup_that_is_asked_for_covers_whole_hours(database: ClickHouse, pro
     assert (found.start, found.end) == (NOON, NOON + HOUR - MS)
     assert [one.count for one in found.buckets] == [1]
     assert [one.count for one in provider.get_trace_count_time_series(**asked).buckets] == [0]
+
+
+def test_hours_are_from_the_rollup_and_what_is_around_them_from_events(
+    database: ClickHouse, provider: ClickHouseQueryProvider
+) -> None:
+    minutes = timedelta(minutes=1)
+    start, end = NOON - 10 * minutes, NOON + 30 * HOUR + 10 * minutes
+    outside, head, tail = (start - MS, end + MS), (start, NOON - MS), (NOON + 30 * HOUR, end)
+    hours = (NOON, NOON + 29 * HOUR)
+    durations = {at: place for place, at in enumerate((*outside, *head, *hours, *tail))}
+    for version in range(2):  # what was delivered again counts twice only in whole hours
+        events.insert(
+            database,
+            "trace",
+            [trace(str(ms), at, version, duration_ms=ms, status="error") for at, ms in durations.items()],
+        )
+    asked = {"start": start, "end": end}
+    found = provider.get_error_rate_time_series(interval=HOUR, **asked)
+    assert (found.source, found.start, found.end) == ("rollup+events", start, end)
+    assert [bucket.count for bucket in found.buckets] == [2, 2, *[0] * 28, 2, 2]
+    assert {bucket.timestamp: bucket.values["error_count"] for bucket in found.buckets if bucket.count} == {
+        NOON - HOUR: 2, NOON: 2, NOON + 29 * HOUR: 2, NOON + 30 * HOUR: 2
+    }  # fmt: skip
+    (whole,) = provider.latency_percentiles(percentiles=[0.5], **asked).groups
+    assert whole.count == 8 and 4 <= (whole.values["p50"] or 0) <= 5  # a t-digest tells one of them
+    of_day = provider.throughput(interval=24 * HOUR, **asked).buckets
+    assert [(bucket.timestamp, bucket.count) for bucket in of_day] == [
+        (NOON - 12 * HOUR, 4), (NOON + 12 * HOUR, 4)
+    ]  # fmt: skip
+    assert of_day[0].values["per_second"] == 4 / (12 * HOUR + 10 * minutes).total_seconds()
+    exact = provider.latency_percentiles(percentiles=[0.5], source="events", **asked).groups[0]
+    assert (exact.count, exact.values["p50"]) == (6, 4.5)
 
 
 def test_an_empty_hour_is_a_zero(database: ClickHouse, provider: ClickHouseQueryProvider) -> None:
