@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -13,6 +14,8 @@ _TIMEOUT_CODES = {159, 160, 209}
 """TIMEOUT_EXCEEDED, TOO_SLOW, SOCKET_TIMEOUT."""
 _MEMORY_CODES = {241}
 _SHOWN = 80
+_SCOPE = re.compile(r"(?<=[.'`\]]) [Ii]n scope ")
+"""Behind this ClickHouse repeats the whole statement."""
 
 
 class QueryError(Exception):
@@ -61,7 +64,10 @@ def translated() -> Iterator[None]:
     try:
         yield
     except ClickHouseError as error:
-        raise _error_class(error)(str(error)) from error
+        kind, told = _error_class(error), str(error)
+        if kind is SchemaNotMigrated:
+            told = f"{_SCOPE.split(told)[0]} The tables are made, or brought up to date, by: python -m beam_pipeline migrate"
+        raise kind(told) from error
 
 
 def _error_class(error: ClickHouseError) -> type[QueryError]:
