@@ -144,61 +144,62 @@ def _are_many(hours: tuple[int | None, int | None]) -> bool:
 def _from_rollup(database: Database, question: Question, hours: tuple[int | None, int | None]) -> Answer:
     """Whole hours from the rollup, and from events what the range has before and after them."""
     asked = question.conditions
-    cells, parameters = rollup_rows(asked.between(*hours))
-    names = [f"_by_{place}" for place in range(len(question.group_names))]
-    select = [f"r.{column} AS {name}" for column, name in zip(question.group_by, names, strict=True)]
-    select += ["toInt64(r.hour) * 1000 AS _ms", "toUInt64(r.count) AS _count"]
-    known = ROLLUP_SOURCES[question.event_type]
-    if "status" in known.keys:
-        select.append("if(r.status = 'error', r.count, 0) AS _errors")
-    if question.value:
-        select += ["toUInt64(r.values) AS _values", f"CAST(r.total AS {known.value_type}) AS _total"]
-        select += [f"CAST(r.{name}imum AS Nullable({known.value_type})) AS _{name}" for name in ("min", "max")]
-    if question.levels:
-        select.append("r.quantiles AS _states")
-    selects = [f"SELECT {', '.join(select)} {cells}"]
     (start, end), (first, last) = _range(asked), hours
     edges = [("head_", start, first - 1)] if start is not None and first is not None and start < first else []
     edges += [("tail_", last + 1, end)] if end is not None and last is not None and last < end else []
+    cells, parameters = _cells_of_rollup(asked.between(*hours), question)
     for name, edge_start, edge_end in edges:
         edge = asked.between(edge_start, edge_end, name)
-        selects.append(_cells_of_events(edge, question))
+        cells += f" UNION ALL {_cells_of_events(edge, question)}"
         parameters = {**edge.parameters, **parameters}
-    total = ["sum(_count) AS _n"]
-    if "status" in known.keys:
-        total.append("sum(_errors) AS _wrong")
+    select = ["sum(_count) AS _n"]
+    if _has_status(question):
+        select.append("sum(_errors) AS _wrong")
     if question.value:
-        total += [
-            "sum(_values) AS _valued",
-            "toFloat64(sum(_total)) AS _sum",
-            "min(_min) AS _least",
-            "max(_max) AS _most",
-        ]
+        select += ["sum(_values) AS _valued", "toFloat64(sum(_total)) AS _sum"]
+        select += ["min(_min) AS _least", "max(_max) AS _most"]
     if question.levels:
         places = ", ".join(f"_all[{QUANTILES.index(level) + 1}]" for level in question.levels)
-        total += [f"quantilesTDigestMerge({QUANTILE_LEVELS})(_states) AS _all", f"[{places}] AS _quantiles"]
-    rows = _rows(database, question, total, names, "_ms", f"FROM ({' UNION ALL '.join(selects)})", parameters)
+        select += [f"quantilesTDigestMerge({QUANTILE_LEVELS})(_states) AS _all", f"[{places}] AS _quantiles"]
+    groups = [f"_by_{place}" for place in range(len(question.group_by))]
+    rows = _rows(database, question, select, groups, "_ms", f"FROM ({cells})", parameters)
     counted = _range(asked) if edges else hours
     return Answer("rollup+events" if edges else "rollup", *counted, _numbers(rows, question))
 
 
+def _cells_of_rollup(asked: Conditions, question: Question) -> tuple[str, Parameters]:
+    """A SELECT of the rollup's cells, and its parameters."""
+    rollup = ROLLUP_SOURCES[question.event_type]
+    cells, parameters = rollup_rows(asked)
+    select = [f"r.{column} AS _by_{place}" for place, column in enumerate(question.group_by)]
+    select += ["toInt64(r.hour) * 1000 AS _ms", "toUInt64(r.count) AS _count"]
+    if _has_status(question):
+        select.append("if(r.status = 'error', r.count, 0) AS _errors")
+    if question.value:
+        select += ["toUInt64(r.values) AS _values", f"CAST(r.total AS {rollup.value_type}) AS _total"]
+        select += [f"CAST(r.{name}imum AS Nullable({rollup.value_type})) AS _{name}" for name in ("min", "max")]
+    if question.levels:
+        select.append("r.quantiles AS _states")
+    return f"SELECT {', '.join(select)} {cells}", parameters
+
+
 def _cells_of_events(edge: Conditions, question: Question) -> str:
-    """A SELECT of what a rollup's cells would be for these events, by millisecond."""
-    known = ROLLUP_SOURCES[question.event_type]
+    """A SELECT of what the cells would be if the rollup had these events, each once, by millisecond."""
+    rollup = ROLLUP_SOURCES[question.event_type]
     columns = [Column("_time", edge.source.time)]
     columns += [Column(f"_by_{place}", name) for place, name in enumerate(question.group_by)]
     groups = [f"_by_{place}" for place in range(len(question.group_by))]
     select = [*groups, "toUnixTimestamp64Milli(_time) AS _ms", "count() AS _count"]
-    if "status" in known.keys:
+    if _has_status(question):
         columns.append(Column("_status", "status"))
         select.append("countIf(_status = 'error') AS _errors")
     if question.value:
-        zero = f"to{known.value_type}(0)"
+        zero = f"to{rollup.value_type}(0)"
         columns.append(Column("_value", question.value, _NULLABLE.get(question.value, "")))
         select += ["count(_value) AS _values", f"ifNull(sum(_value), {zero}) AS _total"]
         select += [f"{name}(toNullable(_value)) AS _{name}" for name in ("min", "max")]
         states = f"quantilesTDigestStateIf({QUANTILE_LEVELS})(ifNull(_value, {zero}), _value IS NOT NULL)"
-        type_of = f"AggregateFunction(quantilesTDigest({QUANTILE_LEVELS}), {known.value_type})"
+        type_of = f"AggregateFunction(quantilesTDigest({QUANTILE_LEVELS}), {rollup.value_type})"
         select += [f"CAST({states} AS {type_of}) AS _states"] if question.levels else []
     return f"SELECT {', '.join(select)} FROM ({newest_events(edge, columns)}) GROUP BY {', '.join([*groups, '_ms'])}"
 
@@ -207,7 +208,7 @@ def _from_events(database: Database, question: Question) -> Answer:
     asked = question.conditions
     columns, select = [Column("_time", asked.source.time)], ["count() AS _n"]
     parameters = dict(asked.parameters)
-    if "status" in ROLLUP_SOURCES[question.event_type].keys:
+    if _has_status(question):
         columns.append(Column("_status", "status"))
         select.append("countIf(_status = 'error') AS _wrong")
     if question.value:
@@ -229,6 +230,10 @@ def _from_events(database: Database, question: Question) -> Answer:
     table = f"FROM ({newest_events(asked, columns)})"
     rows = _rows(database, question, select, groups, "toUnixTimestamp64Milli(_time)", table, parameters)
     return Answer("events", asked.start_ms, asked.end_ms, _numbers(rows, question))
+
+
+def _has_status(question: Question) -> bool:
+    return "status" in ROLLUP_SOURCES[question.event_type].keys
 
 
 def _label(place: str) -> str:

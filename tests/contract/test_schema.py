@@ -298,7 +298,7 @@ def test_a_database_of_an_earlier_version_is_told_and_brought_up_to_date_with_it
     worker = IngestionWorker(IngestConfig(input=str(tmp_path), clickhouse=migrated.config))
     with closing(worker), pytest.raises(SchemaOutOfDate, match="migration 2: is not done"):
         worker.process_once()
-    with pytest.raises(SchemaNotMigrated, match="event_hash.*python -m beam_pipeline migrate$"):
+    with pytest.raises(SchemaNotMigrated, match=r"event_hash.*python -m beam_pipeline migrate$"):
         ClickHouseQueryProvider(migrated).list_spans()
 
     assert run_migrations(migrated).applied == [2]
