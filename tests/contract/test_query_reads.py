@@ -1,108 +1,127 @@
-"""Which indexes queries use, and how many rows they read, on a table of a hundred thousand rows."""
+"""Which indexes queries use, and how many rows they read, on a month of a million events of each type."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from beam_pipeline.query import ClickHouseQueryProvider
-from tests.support import query_events as events
+from tests.conftest import fresh_database
+from tests.support.query_month import DAYS, START, an_id, fill
 from tests.support.query_reads import CountingClient
 from transforms.clickhouse import ClickHouse
 
-ROWS = 100_000
-GRANULE = 8192
-PROJECTS = 5
-SPAN_COLUMNS = "span_id, trace_id, name, kind, start_time, recorded_at, project_id, ingested_at"
-TRACE_COLUMNS = "trace_id, name, status, start_time, recorded_at, project_id, ingested_at"
-IDS = "lower(hex(sipHash128(number))) AS id"
-OF_ALL = (
-    "toDateTime64('2100-11-20 00:00:00', 3, 'UTC') + number AS at, at AS recorded_at, "
-    f"concat('p', toString(intDiv(number, {ROWS // PROJECTS}))) AS project_id, at AS ingested_at"
-)
+pytestmark = pytest.mark.xdist_group("query_reads")  # one month, not one for each worker
+
+ROWS = 1_000_000
+LITTLE = 0.01
+CELLS = 5_000
+"""A thousandth of a table of five million rows: how many cells a rollup has does not depend on how many events it is of."""
+MS = timedelta(milliseconds=1)
+NOON = START + timedelta(days=15, hours=12)
+PROJECT = {"project_id": "project-3"}
+HOUR = {**PROJECT, "start": NOON, "end": NOON + timedelta(hours=1) - MS}
+MONTH = {**PROJECT, "start": START, "end": START + timedelta(days=DAYS) - MS}
+PARTLY = {**PROJECT, "start": START + timedelta(minutes=10), "end": START + timedelta(days=DAYS, minutes=-17)}
+"""Days, but no whole hours at the ends."""
 
 
 @pytest.fixture(scope="module")
 def client(embedded_admin: ClickHouse) -> Iterator[CountingClient]:
-    """A second for each row: 28 hours; a fifth of them for each of five projects, ten spans a trace."""
-    with events.migrated_database(embedded_admin) as client:
-        for table, columns, values in (
-            ("traces", TRACE_COLUMNS, f"{IDS}, 'n', 'ok', {OF_ALL}"),
-            ("spans", SPAN_COLUMNS, f"{IDS}, lower(hex(sipHash128(intDiv(number, 10)))), 'n', 'server', {OF_ALL}"),
-        ):
-            client.command(f"INSERT INTO mastra_admin_{table} ({columns}) SELECT {values} FROM numbers({ROWS})")
-            client.command(f"OPTIMIZE TABLE mastra_admin_{table} FINAL")
+    with fresh_database(embedded_admin) as config, config.connect() as client:
+        fill(client, ROWS)
         yield CountingClient(client)
 
 
-def an_id(client: CountingClient, number: int) -> str:
-    return str(client.client.query(f"SELECT lower(hex(sipHash128(toUInt64({number})))) AS id")[0]["id"])
-
-
-def granules(client: CountingClient, sql: str, **parameters: object) -> dict[str, tuple[int, int]]:
-    """By index: how many granules it has left of how many."""
-    lines = [row["explain"].strip() for row in client.client.query(f"EXPLAIN indexes = 1 {sql}", parameters)]
-    found, name = {}, ""
-    for line in lines:
-        if line in ("PrimaryKey", "Min-Max", "Partition") or line.startswith("Name: "):
-            name = line.removeprefix("Name: ")
-        match = re.fullmatch(r"Granules: (\d+)/(\d+)", line)
-        if match:
-            found[name] = (int(match[1]), int(match[2]))
-    return found
-
-
 def provider(client: CountingClient) -> ClickHouseQueryProvider:
-    stand_in: object = client
+    stand_in: Any = client
     client.reset()
-    return ClickHouseQueryProvider(stand_in)  # type: ignore[arg-type]
+    return ClickHouseQueryProvider(stand_in)
+
+
+LISTS: dict[str, Callable[[ClickHouseQueryProvider], Any]] = {
+    "traces": lambda api: api.list_traces(**HOUR),
+    "spans": lambda api: api.list_spans(**HOUR),
+    "logs": lambda api: api.list_logs(**HOUR),
+    "metrics": lambda api: api.list_metrics(**HOUR),
+    "scores": lambda api: api.list_scores(**HOUR),
+    "status": lambda api: api.list_traces(status="ok", **HOUR),
+    "text": lambda api: api.list_logs(message_contains="100% done", **HOUR),
+    "attributes": lambda api: api.list_logs(attributes={"tier": "pro"}, **HOUR),
+    "without a total": lambda api: api.list_logs(count="none", **HOUR),
+    "second page": lambda api: api.list_logs(page=1, per_page=20, **HOUR),
+    "slowest": lambda api: api.slowest_spans(**HOUR),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_what_is_of_a_project_and_an_hour_is_found_by_the_primary_key(client: CountingClient, name: str) -> None:
+    assert len(LISTS[name](provider(client)))
+    assert client.rows < LITTLE * ROWS
+    for granules in client.granules():
+        left, of = granules["PrimaryKey"]
+        assert left < LITTLE * of
 
 
 def test_a_trace_is_found_by_the_index_on_its_id(client: CountingClient) -> None:
-    trace_id = an_id(client, 4321)
-    found = granules(client, "SELECT * FROM mastra_admin_traces WHERE trace_id = {id:String}", id=trace_id)
-    left, of = found["trace_id_bloom"]
-    assert left < of / 4
-    assert provider(client).get_trace(trace_id).project_id == "p0"
-    assert client.rows <= left * GRANULE
+    trace_id = an_id(client.client, ROWS // 2)
+    assert provider(client).get_trace(trace_id).project_id
+    assert client.rows < LITTLE * ROWS
+    (granules,) = client.granules()
+    left, of = granules["trace_id_bloom"]
+    assert left < LITTLE * of
 
 
-def test_spans_are_found_by_the_primary_key_and_the_index_on_the_trace(client: CountingClient) -> None:
-    trace_id = an_id(client, 4321)
-    assert len(provider(client).get_spans_for_trace(trace_id, project_id="p2")) == 10
-    assert client.rows <= 2 * GRANULE
-    assert len(provider(client).get_spans_for_trace(trace_id)) == 10
-    assert client.rows <= 4 * GRANULE
-
-
-def test_a_page_reads_what_is_of_its_project_and_hour(client: CountingClient) -> None:
-    start = events.NOON.replace(hour=6)
-    hour = {"project_id": "p1", "start": start, "end": start + timedelta(hours=1, milliseconds=-1)}
-    page = provider(client).list_traces(count="none", **hour)
-    assert len(page) == 50 and page.has_more
-    assert client.queries == 2  # the rows, and whether there are newer versions of them
-    assert client.rows <= ROWS * 0.6
-    ours = client.rows
-    client.reset()
-    client.query(
-        "SELECT * FROM mastra_admin_traces WHERE project_id = {p:String} AND start_time >= '2100-11-20 06:00:00' "
-        "AND start_time < '2100-11-20 07:00:00' ORDER BY start_time DESC LIMIT 51",
-        {"p": "p1"},
-    )
-    assert client.rows <= 4 * GRANULE  # two granules, once for the order and once for the other columns
-    assert ours <= client.rows + ROWS / PROJECTS + 3 * GRANULE
+@pytest.mark.parametrize("project_id", [None, "project-0"])
+def test_the_spans_of_a_trace_are_found_by_the_index_on_it(client: CountingClient, project_id: str | None) -> None:
+    trace_id = an_id(client.client, ROWS // 20)
+    assert len(provider(client).get_spans_for_trace(trace_id, project_id=project_id)) == 10
+    assert client.rows < LITTLE * ROWS
+    (granules,) = client.granules()
+    left, of = granules["trace_id_bloom"]
+    assert left <= 2 and of > 20
+    assert len(provider(client).get_span_tree(trace_id, project_id=project_id)) == 10
 
 
 def test_the_latest_page_does_not_read_its_projects_whole_past(client: CountingClient) -> None:
-    assert len(provider(client).list_traces(project_id="p4", per_page=10, count="none")) == 10
-    assert client.queries == 3
-    assert client.rows < ROWS * 0.6
+    page = provider(client).list_traces(count="none", **MONTH)
+    assert len(page) == 50 and page.has_more
+    assert (
+        len(client.statements) == 3
+    )  # where the latest events are, these, and whether there are newer versions of them
+    assert client.rows < LITTLE * ROWS
+    later = provider(client).list_traces(count="none", cursor=page.next_cursor, **MONTH)
+    assert len(later) == 50
+    assert client.rows < LITTLE * ROWS
 
 
-def test_a_series_from_the_rollup_reads_cells_not_events(client: CountingClient) -> None:
-    series = provider(client).get_error_rate_time_series(interval=3600, project_id="p2")
-    assert (series.source, sum(bucket.count for bucket in series.buckets)) == ("rollup", ROWS // PROJECTS)
-    assert client.rows < 100
+ROLLED_UP: dict[str, Callable[[ClickHouseQueryProvider, dict[str, Any]], Any]] = {
+    "trace counts": lambda api, asked: api.get_trace_count_time_series(interval=3600, **asked),
+    "error rates": lambda api, asked: api.get_error_rate_time_series(interval=3600, **asked),
+    "throughput": lambda api, asked: api.throughput(interval=86_400, of="span", **asked),
+    "latency": lambda api, asked: api.latency_time_series(interval=3600, of="span", **asked),
+    "percentiles": lambda api, asked: api.latency_percentiles(group_by=["status"], **asked),
+    "error rate": lambda api, asked: api.error_rate(of="span", group_by=["kind"], **asked),
+    "log volume": lambda api, asked: api.log_volume(interval=3600, **asked),
+    "metrics": lambda api, asked: api.metric_series(interval=3600, name="operation-1", percentiles=[0.5], **asked),
+}
+
+
+@pytest.mark.parametrize("name", ROLLED_UP)
+def test_a_month_is_read_from_the_rollup(client: CountingClient, name: str) -> None:
+    found = ROLLED_UP[name](provider(client), MONTH)
+    assert found.source == "rollup"
+    assert client.rows < CELLS
+    (granules,) = client.granules()
+    left, of = granules["PrimaryKey"]
+    assert left < of / 4  # a project of twenty
+
+
+@pytest.mark.parametrize("name", ROLLED_UP)
+def test_a_month_that_ends_within_an_hour_reads_events_of_its_ends_only(client: CountingClient, name: str) -> None:
+    found = ROLLED_UP[name](provider(client), PARTLY)
+    assert found.source == "rollup+events"
+    assert client.rows < LITTLE * ROWS + CELLS

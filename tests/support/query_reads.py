@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ class CountingClient:
     client: ClickHouse
     rows: int = 0
     bytes: int = 0
-    queries: int = 0
+    statements: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """With their parameters."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def query(
@@ -31,8 +33,24 @@ class CountingClient:
         with self._lock:
             self.rows += statistics["rows_read"]
             self.bytes += statistics["bytes_read"]
-            self.queries += 1
+            self.statements.append((sql, dict(parameters or {})))
         return self.client.query(sql, parameters, settings)
 
     def reset(self) -> None:
-        self.rows = self.bytes = self.queries = 0
+        self.rows = self.bytes = 0
+        self.statements.clear()
+
+    def granules(self) -> list[dict[str, tuple[int, int]]]:
+        """Of each statement, by index: how many granules it has left of how many, as EXPLAIN tells."""
+        return [self._granules(sql, parameters) for sql, parameters in self.statements]
+
+    def _granules(self, sql: str, parameters: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+        found, name = {}, ""
+        for row in self.client.query(f"EXPLAIN indexes = 1 {sql}", parameters):
+            line = row["explain"].strip(" │├└─")
+            if line in ("PrimaryKey", "Min-Max", "Partition") or line.startswith("Name: "):
+                name = line.removeprefix("Name: ")
+            match = re.fullmatch(r"Granules: (\d+)/(\d+)", line)
+            if match:
+                found[name] = (int(match[1]), int(match[2]))
+        return found
