@@ -72,11 +72,16 @@ def print_table(headers: Mapping[str, str], rows: Sequence[tuple[str, ...]]) -> 
         table.add_column(title, justify="right" if side == "right" else "left", overflow="fold")
     for row in rows:
         table.add_row(*(printable(cell) for cell in row))
-    # Where nobody watches, lines are not broken to fit a screen.
     console = Console(markup=False, highlight=False)
-    if not console.is_terminal:
-        console.width = 500
+    console.width = output_width()
     console.print(table)
+
+
+def output_width() -> int:
+    """How many letters a line on standard output may have."""
+    console = Console()
+    # Where nobody watches, lines are not broken to fit a screen.
+    return console.width if console.is_terminal else 500
 
 
 def printable(text: str) -> str:

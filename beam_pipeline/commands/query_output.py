@@ -9,9 +9,9 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from beam_pipeline.commands.base import print_table, print_text
+from beam_pipeline.commands.base import output_width, print_table, print_text
 from beam_pipeline.query.model import Page, ScoreDistribution, Statistics, TimeSeries
-from beam_pipeline.query.tree import SpanTree
+from beam_pipeline.query.tree import SpanTree, interval_of
 
 Cells = Sequence[Any]
 
@@ -36,6 +36,10 @@ _COLUMNS: Mapping[str, Mapping[str, str]] = {
     },
 }
 _NUMBERS = ("ms", "value", "normalized")
+_BAR, _LEAST_BAR = 40, 10
+"""How many letters a trace's bars are wide, and at least in a narrow terminal."""
+_GAP = 3
+"""Letters between columns."""
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -78,18 +82,16 @@ def print_csv(titles: Sequence[str], rows: Sequence[Cells]) -> None:
     writer.writerows([_iso(value) for value in row] for row in rows)
 
 
-def print_tree(tree: SpanTree, width: int = 40) -> None:
+def print_tree(tree: SpanTree) -> None:
     """Spans under their parents, each with a bar where it is in the time of the trace."""
     nodes = list(tree.walk())
-    starts = [node.span.start_time for node in nodes]
-    begin = min(starts)
-    ends = [node.span.end_time for node in nodes if node.span.end_time]
-    total = max((max([*starts, *ends]) - begin).total_seconds(), 0.001)
-    rows = []
+    times = [interval_of(node.span) or (node.span.start_time, node.span.start_time) for node in nodes]
+    begin = min(start for start, _ in times)
+    total = max((max(end for _, end in times) - begin).total_seconds(), 0.001)
+    places = [((start - begin).total_seconds() / total, (end - start).total_seconds() / total) for start, end in times]
+    rows: list[tuple[str, ...]] = []
     for node in nodes:
         span = node.span
-        from_start = (span.start_time - begin).total_seconds()
-        lasted = (span.duration_ms or 0) / 1000
         note = " (its parent is missing)" if node.is_orphan else " (its own ancestor)" if node.is_cycle else ""
         rows.append(
             (
@@ -98,10 +100,13 @@ def print_tree(tree: SpanTree, width: int = 40) -> None:
                 span.status,
                 cell(span.duration_ms),
                 cell(node.self_time_ms),
-                " " * min(int(from_start / total * width), width - 1) + bar(lasted / total, width),
             )
         )
-    print_table({"span": "left", "kind": "left", "status": "left", "ms": "right", "self": "right", "": "left"}, rows)
+    sides = {"span": "left", "kind": "left", "status": "left", "ms": "right", "self": "right", "": "left"}
+    taken = sum(max(map(len, column)) + _GAP for column in zip(list(sides)[:-1], *rows, strict=True))
+    width = max(min(output_width() - taken - _GAP, _BAR), _LEAST_BAR)
+    bars = (" " * min(int(start * width), width - 1) + bar(length, width) for start, length in places)
+    print_table(sides, [(*row, drawn) for row, drawn in zip(rows, bars, strict=True)])
 
 
 def series_rows(series: TimeSeries) -> tuple[list[str], list[list[Any]]]:

@@ -106,7 +106,8 @@ def _earliest_of_cycle(span: Span, by_id: Mapping[str, Span]) -> Span:
     return min((by_id[identity] for identity in path[path.index(span.id) :]), key=_order)
 
 
-def _interval(span: Span) -> tuple[datetime, datetime] | None:
+def interval_of(span: Span) -> tuple[datetime, datetime] | None:
+    """From when to when a span was under way, by its duration or else by its end; None when neither is known."""
     if span.duration_ms is not None:
         try:
             return span.start_time, span.start_time + max(span.duration_ms, 0) * _MS
@@ -116,12 +117,12 @@ def _interval(span: Span) -> tuple[datetime, datetime] | None:
 
 
 def _self_time_ms(span: Span, children: Sequence[Span]) -> int | None:
-    own = _interval(span)
+    own = interval_of(span)
     if own is None:
         return None
     busy = timedelta(0)
     position, end = own
-    for start, stop in sorted(filter(None, map(_interval, children))):
+    for start, stop in sorted(filter(None, map(interval_of, children))):
         start, stop = max(start, position), min(stop, end)
         if stop > start:
             busy += stop - start
