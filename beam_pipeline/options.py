@@ -173,10 +173,8 @@ def read_values(options: Sequence[Option], arguments: Sequence[str]) -> tuple[di
             values[option.name] = text if option.parse is None else option.default
             continue
         try:
-            if option.several:
-                values[option.name] = option.several([option.parse(one) for one in text])
-            else:
-                values[option.name] = option.parse(text)
+            parsed = [option.parse(one) for one in ([text] if isinstance(text, str) else text)]
+            values[option.name] = option.several(parsed) if option.several else parsed[0]
         except argparse.ArgumentTypeError as error:
             problems.append(f"{source}: {error}")
     if problems:

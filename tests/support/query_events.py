@@ -164,6 +164,11 @@ def row(event_type: str, **fields: Any) -> Delivery:
     return {**always, **plain, **fields}
 
 
+def trace(identity: str, at: datetime = NOON, version: int = 0, **fields: Any) -> Delivery:
+    """A delivery of a trace of which only some fields are of interest."""
+    return row("trace", id=identity, start_time=at, ingested_at=LOADED + timedelta(milliseconds=version), **fields)
+
+
 def insert(client: ClickHouse, event_type: str, rows: Iterable[Delivery], block: str = "0.1.0") -> None:
     """Inserts deliveries, all at once."""
     table = TABLES[event_type]
