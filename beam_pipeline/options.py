@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from beam_pipeline.schema.options import DEFAULT_DEDUP_WINDOW
 from transforms.clickhouse import ClickHouseConfig
-from transforms.config import MIB, IngestConfig
+from transforms.config import MAX_BLOCK_BYTES, MIB, IngestConfig
 from transforms.events import EVENT_TYPES
 from transforms.storage import StorageError, open_storage
 
@@ -368,6 +368,10 @@ def ingest_config(values: Mapping[str, Any]) -> IngestConfig:
     ):
         if values[name] < 1:
             problems.append(f"--{name}: {values[name]} must be at least 1")
+    if values["block_bytes"] > MAX_BLOCK_BYTES:
+        problems.append(
+            f"--block_bytes: {values['block_bytes']} must be at most {MAX_BLOCK_BYTES}: it is held in memory"
+        )
     if values["block_bytes"] > values["load_bytes"]:
         problems.append(
             f"--block_bytes: {values['block_bytes']} must not be more than --load_bytes, {values['load_bytes']}"

@@ -13,6 +13,8 @@ from transforms.events import EVENT_TYPES
 from transforms.load_log import LoadLog
 
 MIB = 1024 * 1024
+MAX_BLOCK_BYTES = 1024 * MIB
+"""Blocks are held in memory, and `sequence` numbers the lines of a chunk in 32 bits."""
 SHARDS = 8
 """Critical sections per event type. Every run must agree on it, or two could assign one file twice."""
 

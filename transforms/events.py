@@ -126,6 +126,8 @@ STRUCTS: Mapping[str, type[msgspec.Struct]] = {
 }
 
 TIME = pa.timestamp("ms", "UTC")
+SEQUENCE = pa.field("sequence", pa.uint32())
+"""Orders the rows of a chunk as their lines were delivered: of two, the one delivered later has the greater number."""
 _TEXT = pa.string()
 _JSON = pa.binary()
 
@@ -290,3 +292,5 @@ class LineSource:
     """Byte offset in the file of the first byte."""
     line: int
     """1-based number of the first line."""
+    sequence: int = 0
+    """Byte offset of the first line in the chunk that it is read with: what `SEQUENCE` counts from."""

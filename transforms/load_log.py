@@ -31,6 +31,12 @@ from transforms.load_log_rows import (
 from transforms.loads import Load, Slice
 from transforms.storage import PendingFile
 
+_END_MS = (
+    "toUnixTimestamp64Milli(created_at) + 3 + intDiv(6 * bytes, greatest(block_bytes, 1))"
+    " + intDiv(bytes, 32 * greatest(block_rows, 1))"
+)
+"""No less than `Load.end_ms`, of which the log knows no chunks: on average they are at least half full."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
@@ -88,6 +94,14 @@ class LoadLog:
         for row in rows:
             found.setdefault(row["path"], []).append(Ownership(**row))
         return found
+
+    def versions_end_ms(self) -> int:
+        """What the `ingested_at` of all rows of all loads, of any input, stays below: a bound of the greatest `end_ms`.
+
+        Rows that are delivered from now on count from there when the clock has gone back, or has been put right.
+        """
+        (row,) = self._client.query(f"SELECT max({_END_MS}) AS end_ms FROM {LOADS_TABLE}")
+        return int(row["end_ms"])
 
     def unfinished(self) -> list[LoadSummary]:
         """The loads of this input that are not finalized, oldest first."""

@@ -12,6 +12,10 @@ from dataclasses import dataclass, field, replace
 
 import xxhash
 
+_MIN_ROW_BYTES = 32
+"""No line with all that an event must have is shorter."""
+_CHUNK_MS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Slice:
@@ -51,7 +55,7 @@ class Load:
     block_bytes: int
     block_rows: int
     created_ms: int
-    """Epoch milliseconds when it was first recorded; the `ingested_at` of its rows counts from here."""
+    """Epoch milliseconds when it was first recorded, or later: the `ingested_at` of its rows counts from here."""
     attempt: int = 1
     committed: bool = False
     """All its rows are acknowledged; only its files are still to be moved."""
@@ -65,6 +69,19 @@ class Load:
     def describe(self) -> str:
         """Its files, for people."""
         return describe_files([part.path for part in self.slices])
+
+    @property
+    def end_ms(self) -> int:
+        """What the `ingested_at` of its rows stays below."""
+        return self.created_ms + sum(self.chunk_ms(chunk) for chunk in self.chunks())
+
+    def chunk_ms(self, chunk: Sequence[Slice]) -> int:
+        """How many values of `ingested_at` a chunk takes: one for each block of a table and month, and two to spare.
+
+        One for a row of a line that begins in the chunk and ends behind it, one for what is left of a chunk that has
+        lost a file.
+        """
+        return _CHUNK_MS + sum(part.length for part in chunk) // (_MIN_ROW_BYTES * self.block_rows)
 
     def chunks(self) -> Iterator[tuple[Slice, ...]]:
         """Consecutive slices, or parts of a large one, of about `block_bytes` together: what is read at a time.
@@ -88,6 +105,21 @@ class Load:
 def describe_files(paths: Sequence[str]) -> str:
     """The first of some files, and how many more there are."""
     return paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+
+
+def delivery_ms(
+    files: int, size: int, months: int, *, load_bytes: int, load_files: int, block_bytes: int, block_rows: int
+) -> int:
+    """How many values of `ingested_at` the loads of so many files, bytes and months take at most.
+
+    The next file's rows count from behind these, so that versions are in the order of the files even where the groups
+    that they are assigned in come in any order. On average a load is at least half full, and so is each of its chunks.
+    """
+    full = min(load_bytes, block_bytes)
+    spare = _CHUNK_MS + 1
+    return int(
+        spare * (months + files / load_files) + 4 * _CHUNK_MS * size / full + size / (_MIN_ROW_BYTES * block_rows)
+    )
 
 
 def make_load(

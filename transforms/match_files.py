@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
 
-from transforms.config import IngestConfig
+from transforms import report
+from transforms.clickhouse import ClickHouseError
+from transforms.config import IngestConfig, month_of
+from transforms.loads import delivery_ms
 from transforms.metrics import FILES_MATCHED
-from transforms.storage import PendingFile, Storage, open_storage
+from transforms.run import RunFn
+from transforms.storage import PendingFile, Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +53,37 @@ def next_page(storage: Storage, config: IngestConfig, limit: int, on_error: Call
     return Page(files=len(files), bytes=sum(file.size for file in files), last=files[-1].key)
 
 
-class _MatchFilesFn(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, config: IngestConfig) -> None:
-        self._config = config
+def in_delivery_order(files: Iterable[PendingFile], first_ms: int, config: IngestConfig) -> Iterator[PendingFile]:
+    """The files, oldest first, each with the `version_ms` that puts its rows behind those of the files before it."""
+    size = months = 0
+    month = ""
+    for count, file in enumerate(sorted(files)):
+        if month_of(file.timestamp_ms) != month:
+            month = month_of(file.timestamp_ms)
+            months += 1
+        before_ms = delivery_ms(
+            *(count, size, months),
+            load_bytes=config.load_bytes,
+            load_files=config.load_files,
+            block_bytes=config.block_bytes,
+            block_rows=config.block_rows,
+        )
+        yield replace(file, version_ms=first_ms + before_ms)
+        size += file.size
 
+
+class _MatchFilesFn(RunFn):
     def process(self, _: Any) -> Iterator[PendingFile]:
+        try:
+            first_ms = max(int(time.time() * 1000), self.log.versions_end_ms())
+        except ClickHouseError as error:
+            report.fail(self.config.input, f"its files could not be taken up: {error}")
+            return
         # What cannot be listed was told by the launcher's own listing already; here it is left for a later run.
-        files = sorted(match_files(open_storage(self._config.input), self._config, lambda path, reason: None))
-        FILES_MATCHED.add(len(files))
-        yield from files
+        files = match_files(self.storage, self.config, lambda path, reason: None)
+        for file in in_delivery_order(files, first_ms, self.config):
+            FILES_MATCHED.add()
+            yield file
 
 
 @dataclass(eq=False)

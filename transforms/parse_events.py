@@ -13,11 +13,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from transforms.columns import Fallback, InvalidEvents, columns, problem
 from transforms.event_times import months
-from transforms.events import EVENT_TYPES, REJECTED_SCHEMA, STRUCTS, Line, LineSource
+from transforms.events import EVENT_TYPES, REJECTED_SCHEMA, SEQUENCE, STRUCTS, Line, LineSource
 
 _NEWLINE, _RETURN, _OPEN, _CLOSE = b"\n\r{}"
 _BOM = b"\xef\xbb\xbf"
@@ -47,7 +48,10 @@ class AddedLines:
 
 @dataclass(frozen=True)
 class ParsedChunk:
-    """The rows of a chunk by (event type, YYYYMM), in file order, and its rejected lines. They add up to `lines`."""
+    """The rows of a chunk by (event type, YYYYMM), in file order, and its rejected lines. They add up to `lines`.
+
+    Rows have the columns of their table's schema, then `SEQUENCE`.
+    """
 
     lines: int
     rows: dict[tuple[str, int], pa.RecordBatch]
@@ -69,6 +73,14 @@ class _Segment:
         """The numbers of the lines that `events` are of."""
         return (number for number in range(self.lines) if number not in self.bad)
 
+    def sequence(self, struct: type[Any]) -> npt.NDArray[np.uint32]:
+        """`SEQUENCE` of its events of one type. A line is at least a byte, so that no later segment begins as low."""
+        numbers = np.fromiter(self.good(), np.uint32) if self.bad else np.arange(self.lines, dtype=np.uint32)
+        if set(map(type, self.events)) != {struct}:
+            numbers = numbers[np.fromiter((event.__class__ is struct for event in self.events), bool)]
+        sequence: npt.NDArray[np.uint32] = numbers + np.uint32(self.source.sequence)
+        return sequence
+
 
 class ChunkParser:
     """Parses the lines of several files together. Lines longer than `max_line_bytes` are rejected. Not for threads."""
@@ -88,7 +100,9 @@ class ChunkParser:
             end = data.rfind(b"\n", 0, _GROUP_BYTES) + 1 or data.find(b"\n", _GROUP_BYTES) + 1 or len(data)
             self._add(data[:end], source)
             newlines = data.count(b"\n", 0, end)
-            source = replace(source, offset=source.offset + end, line=source.line + newlines)
+            source = replace(
+                source, offset=source.offset + end, line=source.line + newlines, sequence=source.sequence + end
+            )
             data = data[end:]
         self._add(data, source)
         return AddedLines(self._lines - before)
@@ -224,6 +238,8 @@ def _rows(
         if not events:
             return
         batch, times = columns(event_type, events, _fallback(struct, segments))
+    sequence = np.concatenate([segment.sequence(struct) for segment in segments])
+    batch = batch.append_column(SEQUENCE, pa.array(sequence))
     by_month = months(times)
     first = int(by_month.min())
     if first == by_month.max():

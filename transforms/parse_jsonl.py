@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 import apache_beam as beam
 import pyarrow as pa
@@ -75,9 +76,11 @@ class LoadParser:
         self._expired = 0
 
     def __iter__(self) -> Iterator[RowBlock]:
+        next_ms = self.load.created_ms
         for number, chunk in enumerate(self.load.chunks()):
+            ingested_at_ms, next_ms = next_ms, next_ms + self.load.chunk_ms(chunk)
             pieces = self._read([part for part in chunk if part.position not in self.load.released])
-            parsed = self._parse(pieces)
+            parsed = self._parse(chunk, pieces)
             self._check_rejected()
             self._count_expired(parsed)
             suffix = ""
@@ -85,12 +88,13 @@ class LoadParser:
                 # Without all its files the chunk cannot be cut into the blocks that an earlier attempt may have inserted.
                 remainder = without_present(self._client, self.load.load_id, number, parsed)
                 parsed, suffix = remainder.parsed, f"-{self.load.attempt}"
+                ingested_at_ms = next_ms - 1
                 self._present.update(remainder.present)
             for block in cut_blocks(
                 self.load.load_id,
                 number,
                 parsed,
-                ingested_at_ms=self.load.created_ms + number,
+                ingested_at_ms=ingested_at_ms,
                 block_rows=self.load.block_rows,
                 resumed=self._resumed,
                 suffix=suffix,
@@ -153,19 +157,27 @@ class LoadParser:
             BYTES_READ.add(len(piece.raw))
         return pieces
 
-    def _parse(self, pieces: Sequence[tuple[Slice, RangeLines]]) -> ParsedChunk:
-        parsed = self._parse_once(pieces, [1] * len(pieces), count=True)
+    def _parse(self, chunk: Sequence[Slice], pieces: Sequence[tuple[Slice, RangeLines]]) -> ParsedChunk:
+        # By the recorded ranges, so that a row keeps its place when the chunk has lost a file.
+        begins = dict(zip(chunk, accumulate((part.length for part in chunk), initial=0), strict=False))
+        sequence = [begins[part] + piece.offset - part.start for part, piece in pieces]
+        parsed = self._parse_once(pieces, [1] * len(pieces), sequence, count=True)
         if parsed.rejected is None or all(piece.offset == 0 for _, piece in pieces):
             return parsed
         # Only rejected lines need their number, and only in a large file is it not known from the chunk itself.
         numbers = [line_number(self._storage, part.path, piece.offset) for part, piece in pieces]
-        return self._parse_once(pieces, numbers, count=False)
+        return self._parse_once(pieces, numbers, sequence, count=False)
 
     def _parse_once(
-        self, pieces: Sequence[tuple[Slice, RangeLines]], line_numbers: Sequence[int], *, count: bool
+        self,
+        pieces: Sequence[tuple[Slice, RangeLines]],
+        line_numbers: Sequence[int],
+        sequence: Sequence[int],
+        *,
+        count: bool,
     ) -> ParsedChunk:
         parser = ChunkParser(self._config.max_line_bytes)
-        for (part, piece), number in zip(pieces, line_numbers, strict=True):
+        for (part, piece), number, first in zip(pieces, line_numbers, sequence, strict=True):
             source = LineSource(
                 path=part.path,
                 event_type=self.load.event_type,
@@ -173,6 +185,7 @@ class LoadParser:
                 recorded_at_ms=part.timestamp_ms,
                 offset=piece.offset,
                 line=number,
+                sequence=first,
             )
             added = parser.add(piece.data, source)
             if count:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -121,7 +120,8 @@ def record_loads(
         assignment = assign_files(files, owned, storage, config.run_id)
         FILES_SKIPPED.add(assignment.skipped)
         log.attest_growth(assignment.grown)
-        created_ms = int(time.time() * 1000)
+        versions = {file.path: file.version_ms for file in files}
+        created_ms = 0
         for group in cut_loads(assignment.new, load_bytes=config.load_bytes, load_files=config.load_files):
             load = make_load(
                 files[0].event_type,
@@ -129,11 +129,10 @@ def record_loads(
                 group,
                 block_bytes=config.block_bytes,
                 block_rows=config.block_rows,
-                created_ms=created_ms,
+                created_ms=max(created_ms, versions[group[0].path]),
                 generation=sum(len(owned.get(part.path, ())) for part in group),
             )
-            # The rows' versions count up from here, one a chunk, so that a later load's rows replace an earlier one's.
-            created_ms += sum(1 for _ in load.chunks()) + 1
+            created_ms = load.end_ms
             log.assign(load)
             LOADS_RECORDED.add()
             loads.append(load)

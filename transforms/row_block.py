@@ -63,14 +63,16 @@ def cut_blocks(
 ) -> Iterator[RowBlock]:
     """The blocks of a parsed chunk: by table and month, at most `block_rows` rows each, always cut alike.
 
-    `ingested_at_ms` is the version of the rows: of two rows for one event, the later stays. `suffix` sets labels apart
-    from those of blocks that the chunk was cut into before it lost a file.
+    `ingested_at_ms` is the version of the first block's rows, and each further one's is one greater: of two rows of one
+    key in two blocks, a merge keeps the later. In one block it keeps the last. `suffix` sets labels apart from those of
+    blocks that the chunk was cut into before it lost a file; then all have the same version.
     """
     for (event_type, month), rows in parsed.rows.items():
         for part, start in enumerate(range(0, rows.num_rows, block_rows)):
             label = f"{chunk}.{month}.{part}{suffix}"
             block = rows.slice(start, block_rows)
-            yield _block(load_id, label, TABLES[event_type].table, block, "ingested_at", ingested_at_ms, resumed)
+            at_ms = ingested_at_ms if suffix else ingested_at_ms + part
+            yield _block(load_id, label, TABLES[event_type].table, block, "ingested_at", at_ms, resumed)
     if parsed.rejected is not None:
         label = f"{chunk}.rejected.0{suffix}"
         yield _block(load_id, label, REJECTED_TABLE, parsed.rejected, "rejected_at", ingested_at_ms, resumed)

@@ -52,6 +52,8 @@ class PendingFile:
     size: int = field(compare=False)
     modified_ms: int = field(compare=False)
     etag: str = field(compare=False)
+    version_ms: int = field(default=0, compare=False)
+    """What the `ingested_at` of its rows counts from, set by MatchFiles: later than that of all rows delivered before."""
 
     @property
     def key(self) -> tuple[int, str]:

@@ -47,15 +47,13 @@ class Source(Generic[Event]):
     def version(self) -> str:
         """An expression that is greater for the newer of two rows of an event, and equal only where a merge keeps one.
 
-        First `ingested_at`; of one load's chunk the later insert, which is the row that a merge keeps; then anything that
-        is the same in every query. It is one number, since tuples compare several times slower.
+        `ingested_at` orders loads, and the chunks and inserts of a load; `sequence` orders the lines of a chunk. Loads that
+        two runs assigned at the same moment have no order, but the same one in every query. It is one number, since
+        tuples compare several times slower.
         """
-        key = (column for column in TABLES[self.event_type].sorting_key if column not in self.identifying)
-        rest = ", ".join(("load_id", "block", *key))
-        part = "toUInt64(least(toUInt32OrZero(splitByChar('.', block)[3]), 65535))"
         return (
-            f"bitShiftLeft(toInt128(toUnixTimestamp64Milli(ingested_at)), 64)"
-            f" + bitShiftLeft({part}, 48) + bitShiftRight(cityHash64({rest}), 16)"
+            "bitShiftLeft(toInt128(toUnixTimestamp64Milli(ingested_at)), 64)"
+            " + bitShiftLeft(toInt128(sequence), 32) + bitShiftRight(cityHash64(load_id), 32)"
         )
 
     @property

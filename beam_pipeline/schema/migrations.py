@@ -77,6 +77,7 @@ def _add_columns(version: int, options: SchemaOptions) -> Iterator[str]:
 MIGRATIONS_IN_ORDER = (
     Migration(1, "event tables, rollups with receipts, rejected events, load log", _create_everything),
     Migration(2, "hashes of what identifies an event", partial(_add_columns, 2)),
+    Migration(3, "the order of rows that one chunk of a load delivered", partial(_add_columns, 3)),
 )
 
 

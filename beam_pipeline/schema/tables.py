@@ -146,6 +146,13 @@ def _hash(*identity: str) -> Column:
     return Column("event_hash", "UInt64", f"MATERIALIZED {value} CODEC(NONE)", since=2)
 
 
+def _sequence(sorting_key: tuple[str, ...]) -> Column:
+    # What rows of before this column were told apart by: the part of their chunk, then anything.
+    part = "least(toUInt32OrZero(splitByChar('.', block)[3]), 65535)"
+    value = f"bitOr(bitShiftLeft({part}, 16), bitAnd(cityHash64(load_id, block, {', '.join(sorting_key)}), 65535))"
+    return Column("sequence", "UInt32", f"DEFAULT {value} CODEC(Delta(4), ZSTD(1))", since=3)
+
+
 _LOAD_INDEX = "INDEX load_id_set load_id TYPE set(64) GRANULARITY 4"
 _INGESTED_INDEX = "INDEX ingested_at_minmax ingested_at TYPE minmax GRANULARITY 1"
 """For queries that ask whether there is a newer version."""
@@ -155,7 +162,7 @@ def _event_table(event_type: str, columns: tuple[Column, ...], indexes: tuple[st
     table = TABLES[event_type]
     return Table(
         name=table.table,
-        columns=(*columns, *_LINEAGE, _hash(*table.identity)),
+        columns=(*columns, *_LINEAGE, _hash(*table.identity), _sequence(table.sorting_key)),
         engine="ReplacingMergeTree(ingested_at)",
         order_by=table.sorting_key,
         partition_by=f"toYYYYMM({table.time_column})",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -18,9 +19,11 @@ from transforms.config import IngestConfig
 from transforms.load_log import LoadLog
 from transforms.load_log_rows import LoadCounts, SliceOutcome
 from transforms.loads import Load, Slice, make_load
+from transforms.match_files import in_delivery_order
 from transforms.record_loads import record_loads
 from transforms.storage import LocalStorage, PendingFile
 
+NOW_MS = 1_800_000_000_000
 COUNTS = LoadCounts(lines=7, inserted=5, rejected=2, expired=1, blocks=2, duration_ms=9, events={"trace": 4, "log": 1})
 
 
@@ -56,7 +59,8 @@ def config_of(client: ClickHouse, storage: LocalStorage, run_id: str = "run-1", 
 def record(client: ClickHouse, storage: LocalStorage, run_id: str = "run-1", **options: int) -> list[Load]:
     """What RecordLoads makes of everything that is pending."""
     config = config_of(client, storage, run_id, **options)
-    return record_loads(write(storage), "trace-0", config.load_log(client), storage, config)
+    files = list(in_delivery_order(write(storage), NOW_MS, config))
+    return record_loads(files, "trace-0", config.load_log(client), storage, config)
 
 
 def a_load(**changes: int) -> Load:
@@ -74,6 +78,24 @@ def test_a_load_is_read_as_it_was_recorded(client: ClickHouse, storage: LocalSto
     assert log.read(a_load().load_id) == a_load()
     (found,) = log.unfinished()
     assert (found.load_id, found.run_id, found.attempt, found.state) == (a_load().load_id, "run-1", 1, "assigned")
+
+
+def test_later_versions_begin_behind_those_of_every_load(embedded: ClickHouse) -> None:
+    """Loads of many chunks, of which some rows come in many inserts, as the log alone knows them."""
+    run_migrations(embedded)
+    log = LoadLog(embedded, input_root="/in", run_id="r")
+    assert log.versions_end_ms() == 0
+    choose = random.Random(1)
+    for number in range(20):
+        sizes = [choose.randrange(300) for _ in range(choose.randrange(1, 40))]
+        slices = [Slice(f"/{number}/{place}", "p", 0, 0, size, "", 0, size) for place, size in enumerate(sizes)]
+        block_bytes, block_rows = choose.randrange(1, 400), choose.randrange(1, 9)
+        created_ms = max(NOW_MS, log.versions_end_ms())
+        load = make_load(
+            "trace", "trace-0", slices, block_bytes=block_bytes, block_rows=block_rows, created_ms=created_ms
+        )
+        log.assign(load)
+        assert log.versions_end_ms() >= load.end_ms > created_ms
 
 
 def test_files_whose_load_was_never_recorded_belong_to_nobody(

@@ -43,7 +43,7 @@ WINDOW = "non_replicated_deduplication_window"
 def shared(request: pytest.FixtureRequest) -> Iterator[ClickHouse]:
     """A database that was migrated by default; tests leave it as whole as they find it."""
     with fresh_database(request.getfixturevalue(request.param)) as config, config.connect() as client:
-        assert run_migrations(client).applied == [1, 2]
+        assert run_migrations(client).applied == [1, 2, 3]
         yield client
 
 
@@ -196,7 +196,7 @@ def test_a_migration_is_recorded(shared: ClickHouse) -> None:
         "SELECT version, state, name != '' AS sum FROM mastra_admin_schema_migrations ORDER BY state, version"
     )
     assert rows == [
-        {"version": version, "state": state, "sum": 1} for state in ("started", "done") for version in (1, 2)
+        {"version": version, "state": state, "sum": 1} for state in ("started", "done") for version in (1, 2, 3)
     ]
 
 
@@ -206,13 +206,13 @@ def test_a_migration_is_recorded(shared: ClickHouse) -> None:
 def test_a_migrated_database_is_up_to_date(shared: ClickHouse) -> None:
     status = check_schema_status(ReadOnly(shared))
     assert (status.up_to_date, status.is_initialized, status.shortcomings()) == (True, True, [])
-    assert (status.version, status.pending, status.missing_tables, status.missing_views) == (2, [], [], [])
+    assert (status.version, status.pending, status.missing_tables, status.missing_views) == (3, [], [], [])
     assert status.ttl_days == {"trace": 90, "span": 90, "log": 30, "metric": 90, "score": 90}
 
 
 def test_a_check_of_an_empty_database_tells_that_all_is_missing_and_makes_nothing(clickhouse: ClickHouse) -> None:
     status = check_schema_status(ReadOnly(clickhouse))
-    assert (status.up_to_date, status.is_initialized, status.version, status.pending) == (False, False, 0, [1, 2])
+    assert (status.up_to_date, status.is_initialized, status.version, status.pending) == (False, False, 0, [1, 2, 3])
     assert {*status.missing_tables, *status.missing_views} == OURS
     assert (status.problems, status.ttl_days) == ([], {})
     assert everything(clickhouse) == []
@@ -242,10 +242,11 @@ def test_what_is_missing_is_told_and_made_again(shared: ClickHouse) -> None:
     assert {line.partition(":")[0] for line in status.shortcomings()} == {
         "migration 1",
         "migration 2",
+        "migration 3",
         *lost_tables,
         *lost_views,
     }
-    assert (status.version, status.pending, status.is_initialized, status.up_to_date) == (0, [1, 2], False, False)
+    assert (status.version, status.pending, status.is_initialized, status.up_to_date) == (0, [1, 2, 3], False, False)
     assert everything(shared) == before
     run_migrations(shared)
     assert check_schema_status(shared).up_to_date and set(declarations(shared)) == OURS
@@ -257,6 +258,7 @@ CHANGES = [
     ("mastra_admin_spans", "RENAME COLUMN events TO occurrences", "column events is missing"),
     ("mastra_admin_ingest_files", "DROP COLUMN digest", "column digest is missing"),
     ("mastra_admin_traces", "DROP COLUMN event_hash", "column event_hash is missing"),
+    ("mastra_admin_logs", "DROP COLUMN sequence", "column sequence is missing"),
     ("mastra_admin_rejected_events", f"MODIFY SETTING {WINDOW} = 0", f"{WINDOW} is 0"),
     ("mastra_admin_metrics", f"RESET SETTING {WINDOW}", f"{WINDOW} is 0"),
     ("mastra_admin_traces_hourly", f"MODIFY SETTING {WINDOW} = 999", f"{WINDOW} is 999"),
@@ -281,27 +283,31 @@ def test_no_run_starts_without_a_window_until_migrate_has_healed_it(shared: Clic
     assert check_schema_status(shared).up_to_date
 
 
+@pytest.mark.parametrize(("version", "lacks"), [(1, ("event_hash", "sequence")), (2, ("sequence",))])
 def test_a_database_of_an_earlier_version_is_told_and_brought_up_to_date_with_its_rows(
-    migrated: ClickHouse, tmp_path: Path
+    migrated: ClickHouse, tmp_path: Path, version: int, lacks: tuple[str, ...]
 ) -> None:
     wanted = declarations(migrated)
     for event_type in EVENT_TYPES:
-        migrated.command(f"ALTER TABLE {TABLES[event_type].table} DROP COLUMN event_hash")
-    migrated.command("ALTER TABLE mastra_admin_schema_migrations DELETE WHERE version = 2 SETTINGS mutations_sync = 2")
+        for column in lacks:
+            migrated.command(f"ALTER TABLE {TABLES[event_type].table} DROP COLUMN {column}")
+    of_later_versions = f"version > {version} SETTINGS mutations_sync = 2"
+    migrated.command(f"ALTER TABLE mastra_admin_schema_migrations DELETE WHERE {of_later_versions}")
+    pending = list(range(version + 1, 4))
     rows = batch("span", [event("span", NOON) for _ in range(3)], load_id="load", block="0")
     migrated.insert("mastra_admin_spans", rows)
     status = check_schema_status(ReadOnly(migrated))
-    assert (status.version, status.pending, status.is_initialized, status.up_to_date) == (1, [2], True, False)
+    assert (status.version, status.pending, status.is_initialized, status.up_to_date) == (version, pending, True, False)
     assert sorted(status.problems) == sorted(
-        f"{TABLES[kind].table}: column event_hash is missing" for kind in EVENT_TYPES
+        f"{TABLES[kind].table}: column {column} is missing" for kind in EVENT_TYPES for column in lacks
     )
     worker = IngestionWorker(IngestConfig(input=str(tmp_path), clickhouse=migrated.config))
-    with closing(worker), pytest.raises(SchemaOutOfDate, match="migration 2: is not done"):
+    with closing(worker), pytest.raises(SchemaOutOfDate, match=f"migration {version + 1}: is not done"):
         worker.process_once()
-    with pytest.raises(SchemaNotMigrated, match=r"event_hash.*python -m beam_pipeline migrate$"):
-        ClickHouseQueryProvider(migrated).list_spans()
+    with pytest.raises(SchemaNotMigrated, match=r"sequence.*python -m beam_pipeline migrate$"):
+        ClickHouseQueryProvider(migrated).error_rate(of="span", source="events")
 
-    assert run_migrations(migrated).applied == [2]
+    assert run_migrations(migrated).applied == pending
     assert check_schema_status(migrated).up_to_date and declarations(migrated) == wanted
     (there,) = migrated.query(
         "SELECT count() AS rows, countIf(event_hash = cityHash64(project_id, trace_id, span_id)) AS hashed "

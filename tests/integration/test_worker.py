@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -23,7 +24,7 @@ from transforms.finalize_files import FinalizeFiles
 from transforms.lines import RangeLines, read_lines
 from transforms.load_log_rows import FILES_TABLE, LOADS_TABLE
 from transforms.loads import Slice
-from transforms.match_files import Page, match_files
+from transforms.match_files import Page, in_delivery_order, match_files
 from transforms.parse_jsonl import ParseJsonl
 from transforms.record_loads import record_loads
 from transforms.storage import Storage, StorageError, open_storage
@@ -108,7 +109,8 @@ def test_a_worker_that_the_runner_gave_up_finishes_the_load_while_it_is_retried(
         dataset.add_file("log", "p", f"20261120T12000{file}Z_00.jsonl", lines)
     config = replace(config, run_id="r", block_bytes=1_000)
     storage = open_storage(config.input)
-    files = list(match_files(storage, config, lambda path, reason: None))
+    found = match_files(storage, config, lambda path, reason: None)
+    files = list(in_delivery_order(found, int(time.time() * 1000), config))
     (load,) = record_loads(files, "log-0", config.load_log(worker.client), storage, config)
 
     def run() -> None:

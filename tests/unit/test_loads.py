@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.loads import Load, Slice, cut_loads, make_load
+from transforms.loads import Load, Slice, cut_loads, delivery_ms, make_load
 
 
 def slices(sizes: list[int]) -> list[Slice]:
@@ -81,3 +81,44 @@ def test_members_know_their_place() -> None:
         False,
         False,
     ]
+
+
+@given(
+    st.lists(st.integers(0, 900), min_size=1, max_size=60),
+    st.integers(0, 60),
+    st.tuples(st.integers(1, 500), st.integers(1, 500), st.integers(1, 9), st.integers(1, 5)),
+)
+def test_the_loads_of_later_files_have_later_versions(
+    sizes: list[int], second_month: int, bounds: tuple[int, int, int, int]
+) -> None:
+    """Files of two months that are assigned in groups, whatever the order of the groups."""
+    load_bytes, block_bytes, load_files, block_rows = bounds
+    block_bytes = min(block_bytes, load_bytes)
+    files = slices(sizes)
+    months = [files[:second_month], files[second_month:]]
+    groups = [month[at : at + load_files] for month in months for at in range(0, len(month), load_files)]
+    end_ms = 0
+    before: list[Slice] = []
+    for group in groups:
+        created_ms = delivery_ms(
+            len(before),
+            sum(part.size for part in before),
+            1 + (len(before) >= second_month),
+            load_bytes=load_bytes,
+            load_files=load_files,
+            block_bytes=block_bytes,
+            block_rows=block_rows,
+        )
+        assert created_ms >= end_ms
+        for members in cut_loads(group, load_bytes=load_bytes, load_files=load_files):
+            made = make_load(
+                "trace", "trace-0", members, block_bytes=block_bytes, block_rows=block_rows, created_ms=created_ms
+            )
+            created_ms = end_ms = made.end_ms
+        before += group
+
+
+def test_versions_hardly_run_ahead_of_the_clock() -> None:
+    defaults = {"load_bytes": 64 << 20, "load_files": 1000, "block_bytes": 16 << 20, "block_rows": 250_000}
+    assert delivery_ms(50_000, 100 << 20, 1, **defaults) < 300
+    assert delivery_ms(100, 10 << 30, 70, **defaults) < 10_000

@@ -200,6 +200,11 @@ def test_every_problem_of_a_run_is_told_at_once() -> None:
     )
 
 
+def test_a_block_fits_into_memory() -> None:
+    with pytest.raises(OptionsError, match=r"^--block_bytes: 1073741825 must be at most 1073741824"):
+        ingest_config(values("--input=x", "--block_bytes=1073741825", "--load_bytes=2G"))
+
+
 def test_options_become_the_configuration(tmp_path: Path) -> None:
     config = ingest_config(
         values(

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 from tests.support.dataset import event
 from tests.support.event_lines import IDENTITY, PROJECT, RECORDED_MS, EventLine, event_lines
-from transforms.events import TABLES, LineSource
+from transforms.events import SEQUENCE, TABLES, LineSource
 from transforms.parse_events import ChunkParser, ParsedChunk
 
 PATH = "/in/trace/p/20261120T120000Z_ab.jsonl"
 
 
 def source(offset: int = 0, line: int = 1, path: str = PATH) -> LineSource:
-    return LineSource(path, "trace", PROJECT, RECORDED_MS, offset, line)
+    return LineSource(path, "trace", PROJECT, RECORDED_MS, offset, line, sequence=offset)
 
 
 def parse(data: bytes, **options: Any) -> ParsedChunk:
@@ -39,12 +39,22 @@ def rows_of(parsed: ParsedChunk, event_type: str) -> list[dict[str, Any]]:
 
 
 def plain(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    """Rows with times as epoch milliseconds."""
-    table = pa.Table.from_batches([batch])
+    """Rows as their events say, with times as epoch milliseconds."""
+    table = pa.Table.from_batches([batch.drop_columns([SEQUENCE.name])])
     for number, column in enumerate(table.schema):
         if pa.types.is_timestamp(column.type):
             table = table.set_column(number, column.name, table.column(number).cast(pa.int64()))
     return table.to_pylist()
+
+
+def ids_by_sequence(parsed: ParsedChunk) -> list[str]:
+    """The ids of all events, in the order of their numbers, no two of which are the same."""
+    found: dict[int, str] = {}
+    for (event_type, _), batch in parsed.rows.items():
+        ids, numbers = batch.column(TABLES[event_type].id_column), batch.column(SEQUENCE.name)
+        found |= dict(zip(numbers.to_pylist(), ids.to_pylist(), strict=True))
+    assert len(found) == sum(batch.num_rows for batch in parsed.rows.values())
+    return [found[number] for number in sorted(found)]
 
 
 def rejected_of(parsed: ParsedChunk) -> list[dict[str, Any]]:
@@ -106,6 +116,7 @@ def test_any_lines(lines: Sequence[tuple[EventLine, Between]], bom: bool, newlin
             for row in expected
             if month(row[table.time_column]) == wanted
         ]
+    assert ids_by_sequence(parsed) == [line.row["id"] for line in good]
     bad = [
         (line, place, number) for (line, _), place, number in zip(lines, offsets, numbers, strict=True) if line.wrong
     ]
@@ -135,7 +146,8 @@ def test_how_lines_are_given_changes_nothing(lines: list[EventLine], cuts: list[
         pieces = parser.finish()
     assert pieces.lines == whole.lines
     assert list(pieces.rows) == list(whole.rows)
-    assert all(pieces.rows[key].equals(whole.rows[key]) for key in whole.rows)
+    assert all(plain(pieces.rows[key]) == plain(whole.rows[key]) for key in whole.rows)
+    assert ids_by_sequence(pieces) == ids_by_sequence(whole)
     assert rejected_of(pieces) == rejected_of(whole)
 
 

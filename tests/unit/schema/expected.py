@@ -39,8 +39,12 @@ ID_INDEX = "id bloom_filter(0.0001)"
 def events(
     columns: set[str], sorting_key: str, time: str, *indexes: str, identity: str = "id", days: int = 90
 ) -> ExpectedTable:
+    order = (
+        "sequence UInt32 DEFAULT bitOr(bitShiftLeft(least(toUInt32OrZero(splitByChar('.', block)[3]), 65535), 16), "
+        f"bitAnd(cityHash64(load_id, block, project_id, deployment_id, {sorting_key}), 65535))"
+    )
     return ExpectedTable(
-        columns | PROJECT | LINEAGE | {f"event_hash UInt64 MATERIALIZED cityHash64(project_id, {identity})"},
+        columns | PROJECT | LINEAGE | {f"event_hash UInt64 MATERIALIZED cityHash64(project_id, {identity})", order},
         engine="ReplacingMergeTree(ingested_at)",
         sorting_key=f"project_id, deployment_id, {sorting_key}",
         partition_key=f"toYYYYMM({time})",

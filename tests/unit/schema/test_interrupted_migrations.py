@@ -98,8 +98,8 @@ def test_a_migration_that_adds_columns_is_finished_by_the_next(embedded: ClickHo
     run_migrations(embedded, OPTIONS)
     wanted = declared(embedded), recorded(embedded)
     for event_type in EVENT_TYPES:
-        embedded.command(f"ALTER TABLE {TABLES[event_type].table} DROP COLUMN event_hash")
-    embedded.command("ALTER TABLE mastra_admin_schema_migrations DELETE WHERE version = 2 SETTINGS mutations_sync = 2")
+        embedded.command(f"ALTER TABLE {TABLES[event_type].table} DROP COLUMN sequence")
+    embedded.command("ALTER TABLE mastra_admin_schema_migrations DELETE WHERE version = 3 SETTINGS mutations_sync = 2")
     for statements in itertools.count():
         if survives(embedded, OPTIONS, statements):
             break
@@ -139,5 +139,5 @@ def test_migrations_at_once_come_to_the_same_end(embedded: ClickHouse) -> None:
         return run_migrations(embedded, OPTIONS).applied
 
     with ThreadPoolExecutor(start.parties) as threads:
-        assert [1, 2] in threads.map(run, range(start.parties))
+        assert [1, 2, 3] in threads.map(run, range(start.parties))
     assert (declared(embedded), recorded(embedded)) == wanted
