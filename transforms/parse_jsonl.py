@@ -222,21 +222,21 @@ class LoadParser:
 
 class _ParseJsonlFn(RunFn):
     def process(self, load: Load) -> Iterator[RowBlock | ParsedLoad]:
-        parser = LoadParser(load, self)
-        error = ""
+        parser, error, is_left = LoadParser(load, self), "", False
         try:
             # A runner may retry a bundle after the load was committed and some of its files were moved.
             if load.committed or self.log.is_committed(load.load_id):
                 parser.load = replace(load, committed=True)
             elif interrupt.requested.is_set():
-                return  # it stays recorded as it is, and the next run takes it up
+                is_left = True  # it stays recorded as it is, and the next run takes it up
             else:
                 yield from parser
         except Exception as caught:  # one bad load never blocks the others
             expected = isinstance(caught, (LoadFailed, StorageError, OSError, ClickHouseError))
             error = str(caught) if expected else repr(caught)
             _log.debug("%s", load.describe(), exc_info=caught)
-        yield parser.result(error)
+        if not is_left:
+            yield parser.result(error)
 
 
 @dataclass(eq=False)

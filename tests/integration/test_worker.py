@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -64,6 +66,23 @@ def test_everything_arrives_once(worker: IngestionWorker, root: Path) -> None:
     assert result.events_by_type == {kind: len(ids) for kind, ids in dataset.events.items()}
     assert (result.events_ingested, result.rejected) == (sum(result.events_by_type.values()), len(dataset.rejected))
     assert wrongs(worker.client, dataset) == []
+
+
+def test_a_program_that_loads_sees_no_warnings_but_those_of_importing_beam(root: Path) -> None:
+    """Beam itself warns when it is imported without its extras; that is neither ours nor about us."""
+    write(root, 3)
+    config = f"IngestConfig(input={str(root)!r}, clickhouse=ClickHouseConfig(url='chdb://{root}.clickhouse'))"
+    loads = (
+        "from beam_pipeline import ClickHouseConfig, IngestConfig, IngestionWorker\n"
+        f"worker = IngestionWorker({config})\n"
+        "worker.init(), print(worker.process_once().events_ingested), worker.close()"
+    )
+    told = [
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        for program in ("import apache_beam", loads)
+    ]
+    assert told[1].stdout == "3\n"
+    assert told[1].stderr == told[0].stderr
 
 
 def test_ten_thousand_events_and_more(worker: IngestionWorker, root: Path) -> None:
