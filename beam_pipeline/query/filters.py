@@ -78,6 +78,8 @@ class LogFilters(ScopeFilters, total=False):
     span_id: str | None
     level: str | None
     """debug, info, warn or error."""
+    min_level: str | None
+    """This level and those above it."""
     message: str | None
     message_contains: Texts | None
     ignore_case: bool
@@ -112,6 +114,7 @@ Compiled = tuple[list[str], Parameters]
 _STATUS = ("unset", "ok", "error")
 _KIND = ("internal", "server", "client", "producer", "consumer")
 _LEVEL = ("debug", "info", "warn", "error")
+"""From the least to the most severe."""
 _TYPE = ("counter", "gauge", "histogram")
 
 
@@ -180,6 +183,12 @@ def _at_least(name: str, column: str, value: Any, _: bool) -> Compiled:
 
 def _at_most(name: str, column: str, value: Any, _: bool) -> Compiled:
     return [f"{column} <= {{{name}:Float64}}"], {name: number(name, value)}
+
+
+def _from_level(name: str, column: str, value: Any, _: bool) -> Compiled:
+    if not isinstance(value, str) or value not in _LEVEL:
+        raise BadArgument(name, value, f"one of {', '.join(_LEVEL)}")
+    return [f"{column} IN {{{name}:Array(String)}}"], {name: list(_LEVEL[_LEVEL.index(value) :])}
 
 
 def json_path(argument: str, path: Any, prefix: str) -> tuple[str, Parameters]:
@@ -268,6 +277,7 @@ FILTERS: Mapping[str, Mapping[str, Filter]] = {
         **_SCOPE,
         **_equal("trace_id", "span_id", "message"),
         "level": _named("level", _one_of(_LEVEL)),
+        "min_level": _named("level", _from_level),
         "message_contains": _named("message", _contains),
         **_jsons("attributes"),
     },

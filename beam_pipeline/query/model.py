@@ -159,7 +159,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Event]):
-    """Some of a list, latest first; events of the same time by id."""
+    """Some of a list in its order."""
 
     items: list[Event]
     per_page: int

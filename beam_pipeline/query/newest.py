@@ -41,7 +41,8 @@ def newest_rows(
     read_ms: int | None = None
     for part in parts:
         # Each part holds those before it, which have been read to their end.
-        rest = part if read_ms is None else part.only(f"{order.source.time} < {AT.format('read_ms')}", read_ms=read_ms)
+        unread = f"{order.source.time} {order.farther} {AT.format('read_ms')}"
+        rest = part if read_ms is None else part.only(unread, read_ms=read_ms)
         read_ms = part.parameters.get("part_ms")
         while True:
             size = min(max(size, 1), _MAX_BATCH)
@@ -61,15 +62,17 @@ def _first_rows(
     """About so many rows in an order, and whether there are no more. Of rows in one place all are there, or the latest.
 
     The server sorts by time alone, which spares it from reading the other columns of the order, and from looking at what
-    is too early. Of the rows that have the last one's time some may be left out then, so that all of them are.
+    is too far. Of the rows that have the last one's time some may be left out then, so that all of them are.
     """
     select = f"SELECT {selected} FROM {asked.source.table} WHERE {asked.where}"
     if not order.measure:
         limit = size + _MORE_FOR_TIES
-        found = database.rows(f"{select} ORDER BY {order.source.time} DESC LIMIT {limit}", asked.parameters)
+        found = database.rows(
+            f"{select} ORDER BY {order.source.time} {order.direction} LIMIT {limit}", asked.parameters
+        )
         is_all = len(found) < limit
-        last = order.position(found[-1])[0] if found else 0
-        whole = found if is_all else [row for row in found if order.position(row)[0] > last]
+        last = order.time_ms(found[-1]) if found else 0
+        whole = found if is_all else [row for row in found if order.time_ms(row) != last]
         if whole or is_all:
             return sorted(whole, key=lambda row: (order.ascending(order.position(row)), -row["_since"])), is_all
     found = database.rows(f"{select} ORDER BY {order.sql} LIMIT {size}", asked.parameters)
@@ -101,7 +104,7 @@ def parts_in_time(
     """The conditions, in parts where these are worth while: in order of time, over a long range, without an id's index."""
     if order.measure or conditions.is_short or conditions.given.keys() & {*conditions.source.identity, "trace_id"}:
         return [conditions]
-    return parts_by_time(database, conditions, None if after is None else after[0], expected)
+    return parts_by_time(database, conditions, order, None if after is None else after[0], expected)
 
 
 @dataclass(frozen=True)

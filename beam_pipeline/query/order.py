@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.sources import Row, Source
@@ -11,13 +11,16 @@ from beam_pipeline.query.sources import Row, Source
 AT = "fromUnixTimestamp64Milli({{{}:Int64}}, 'UTC')"
 """How a time is bound; takes the parameter's name."""
 
+Direction = Literal["newest", "oldest"]
+"""Which events of a list come first."""
+
 Position = tuple[Any, ...]
 """Where a row is in an order: the values that it is ordered by."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """Greatest first by some columns, the last of which is the time; then by id and project.
+    """Greatest first by some columns, or least first, the last of which is the time; then by id and project.
 
     Only versions of one event are equal in all these; the latest of them comes first, so that a limit leaves it in.
     """
@@ -25,6 +28,21 @@ class Order:
     source: Source[Any]
     measure: str = ""
     """A whole number that comes before the time."""
+    first: Direction = "newest"
+
+    @property
+    def direction(self) -> str:
+        return "ASC" if self.first == "oldest" else "DESC"
+
+    @property
+    def farther(self) -> str:
+        """How a key compares to one that comes before it."""
+        return ">" if self.first == "oldest" else "<"
+
+    @property
+    def up_to(self) -> str:
+        """How a key compares to one that comes behind it, or to itself."""
+        return "<=" if self.first == "oldest" else ">="
 
     @property
     def keys(self) -> tuple[tuple[str, str], ...]:
@@ -38,7 +56,7 @@ class Order:
 
     @property
     def sql(self) -> str:
-        return ", ".join([*(f"{column} DESC" for column, _ in self.keys), *self.ties, "ingested_at DESC"])
+        return ", ".join([*(f"{column} {self.direction}" for column, _ in self.keys), *self.ties, "ingested_at DESC"])
 
     @property
     def selection(self) -> str:
@@ -64,16 +82,19 @@ class Order:
 
     def ascending(self, position: Position) -> Position:
         """What is less for a position that comes before."""
-        return (*(-value for value in position[: len(self.keys)]), *position[len(self.keys) :])
+        sign = 1 if self.first == "oldest" else -1
+        return (*(sign * value for value in position[: len(self.keys)]), *position[len(self.keys) :])
 
     def behind(self, conditions: Conditions, position: Position) -> Conditions:
         """Conditions on rows behind a position."""
         names = [f"after_{place}" for place in range(len(position))]
-        descending = [(column, bound.format(name)) for (column, bound), name in zip(self.keys, names, strict=False)]
-        ties = ", ".join(f"{{{name}:String}}" for name in names[len(descending) :])
+        keys = [(column, bound.format(name)) for (column, bound), name in zip(self.keys, names, strict=False)]
+        ties = ", ".join(f"{{{name}:String}}" for name in names[len(keys) :])
         behind = f"({', '.join(self.ties)}) > ({ties})"
-        for column, value in reversed(descending):
-            behind = f"({column} < {value} OR ({column} = {value} AND {behind}))"
+        for column, value in reversed(keys):
+            behind = f"({column} {self.farther} {value} OR ({column} = {value} AND {behind}))"
         # Said twice, since the primary key is of use for the plain comparison.
-        column, value = descending[0]
-        return conditions.only(f"{column} <= {value} AND {behind}", **dict(zip(names, position, strict=True)))
+        column, value = keys[0]
+        return conditions.only(
+            f"{column} {self.farther}= {value} AND {behind}", **dict(zip(names, position, strict=True))
+        )

@@ -17,7 +17,7 @@ from beam_pipeline.query.database import Database
 from beam_pipeline.query.errors import BadArgument
 from beam_pipeline.query.model import Event, Page
 from beam_pipeline.query.newest import newest_rows, parts_in_time, rows_at
-from beam_pipeline.query.order import Order, Position
+from beam_pipeline.query.order import Direction, Order, Position
 from beam_pipeline.query.sources import Row, Source
 from beam_pipeline.query.sparse import find_few, rows_of
 
@@ -40,12 +40,15 @@ def read_page(
     per_page: int,
     cursor: str | None,
     count: Count,
+    first: Direction = "newest",
 ) -> Page[Event]:
-    """A page of the events that meet the conditions, latest first. Raises QueryError."""
+    """A page of the events that meet the conditions. Raises QueryError."""
     per_page = whole("per_page", per_page, 1, MAX_PER_PAGE)
     if count not in ("exact", "none"):
         raise BadArgument("count", count, "exact or none")
-    order = Order(source)
+    if first not in ("newest", "oldest"):
+        raise BadArgument("order", first, "newest or oldest")
+    order = Order(source, first=first)
     after: Position | None = None
     if cursor is not None:
         if page is not None:
@@ -69,7 +72,7 @@ def read_page(
         page=page,
         total=total,
         has_more=has_more,
-        next_cursor=encode_cursor(conditions, order.position(rows[per_page - 1])) if has_more else None,
+        next_cursor=encode_cursor(conditions, order.position(rows[per_page - 1]), first) if has_more else None,
     )
 
 
@@ -94,7 +97,7 @@ class _Listing:
             self._count()
             rows = self._of_many(self._parts())
             return rows, self._total(rows)
-        # The latest part of the range has the whole page, unless the conditions leave few events.
+        # The first part of the range has the whole page, unless the conditions leave few events.
         parts = self._parts()
         rows = [] if self.skipped else self._newest(parts[:1])
         if len(rows) < self.wanted and (self.skipped or len(parts) > 1):
@@ -177,22 +180,29 @@ def read_slowest(database: Database, source: Source[Event], conditions: Conditio
     return [source.event(row) for row in islice(found, limit)]
 
 
-def encode_cursor(conditions: Conditions, position: Position) -> str:
+def encode_cursor(conditions: Conditions, position: Position, first: Direction = "newest") -> str:
     """A position in the list of these conditions, in letters that fit into a URL."""
-    text = json.dumps([conditions.digest, *position], separators=(",", ":"))
+    text = json.dumps([_digest(conditions, first), *position], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
+def _digest(conditions: Conditions, first: Direction) -> str:
+    """What a cursor and the list that it is for have in common."""
+    return conditions.digest + ("-oldest" if first == "oldest" else "")
+
+
 def decode_cursor(cursor: Any, conditions: Conditions, order: Order) -> Position:
-    """Raises BadArgument for anything but a cursor of a list with the same conditions."""
-    problem = BadArgument("cursor", cursor, "the next_cursor of a page of the same list, with the same filters")
+    """Raises BadArgument for anything but a cursor of a list with the same conditions in the same order."""
+    problem = BadArgument(
+        "cursor", cursor, "the next_cursor of a page of the same list, with the same filters and order"
+    )
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         digest, *position = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
     except (ValueError, TypeError, AttributeError, RecursionError):
         raise problem from None
     types = [*(int for _ in order.keys), *(str for _ in order.ties)]
-    if digest != conditions.digest or [type(value) for value in position] != types:
+    if digest != _digest(conditions, order.first) or [type(value) for value in position] != types:
         raise problem
     if any(not -(2**63) <= value < 2**63 for value in position if isinstance(value, int)):
         raise problem

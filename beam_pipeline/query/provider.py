@@ -36,6 +36,7 @@ from beam_pipeline.query.model import (
     TimeSeries,
     Trace,
 )
+from beam_pipeline.query.order import Direction
 from beam_pipeline.query.pages import DEFAULT_PER_PAGE, Count, read_page, read_slowest, read_versions
 from beam_pipeline.query.series import (
     Values,
@@ -72,7 +73,8 @@ class ClickHouseQueryProvider:
     QueryError: BadArgument before anything is asked, QueryTimeout and QueryTooLarge when a query exceeds its limits.
 
     Lists take `page`, from 0, or the `cursor` that another page has as its `next_cursor`, `per_page`, up to 1000, and
-    `count`: "exact" also tells the total, for which all that meets the filters is read; "none" does not.
+    `count`: "exact" also tells the total, for which all that meets the filters is read; "none" does not. `order` is "newest"
+    first, or "oldest"; events of the same time are by id.
 
     Series have buckets of `interval` without holes, counted from 1970-01-01 in UTC, for each group in `group_by`, from
     `start` to `end` or else from the first to the last event. `source`: "auto" takes the hourly rollup if all filters and
@@ -135,10 +137,11 @@ class ClickHouseQueryProvider:
         per_page: int = DEFAULT_PER_PAGE,
         cursor: str | None = None,
         count: Count = "exact",
+        order: Direction = "newest",
         **filters: Unpack[TraceFilters],
     ) -> Page[Trace]:
-        """Traces, latest first, by `TraceFilters`."""
-        return self._page(TRACES, filters, page, per_page, cursor, count)
+        """Traces by `TraceFilters`."""
+        return self._page(TRACES, filters, page, per_page, cursor, count, order)
 
     def list_spans(
         self,
@@ -147,10 +150,11 @@ class ClickHouseQueryProvider:
         per_page: int = DEFAULT_PER_PAGE,
         cursor: str | None = None,
         count: Count = "exact",
+        order: Direction = "newest",
         **filters: Unpack[SpanFilters],
     ) -> Page[Span]:
-        """Spans, latest first, by `SpanFilters`."""
-        return self._page(SPANS, filters, page, per_page, cursor, count)
+        """Spans by `SpanFilters`."""
+        return self._page(SPANS, filters, page, per_page, cursor, count, order)
 
     def list_logs(
         self,
@@ -159,10 +163,11 @@ class ClickHouseQueryProvider:
         per_page: int = DEFAULT_PER_PAGE,
         cursor: str | None = None,
         count: Count = "exact",
+        order: Direction = "newest",
         **filters: Unpack[LogFilters],
     ) -> Page[Log]:
-        """Log records, latest first, by `LogFilters`."""
-        return self._page(LOGS, filters, page, per_page, cursor, count)
+        """Log records by `LogFilters`."""
+        return self._page(LOGS, filters, page, per_page, cursor, count, order)
 
     def list_metrics(
         self,
@@ -171,10 +176,11 @@ class ClickHouseQueryProvider:
         per_page: int = DEFAULT_PER_PAGE,
         cursor: str | None = None,
         count: Count = "exact",
+        order: Direction = "newest",
         **filters: Unpack[MetricFilters],
     ) -> Page[Metric]:
-        """Measurements, latest first, by `MetricFilters`."""
-        return self._page(METRICS, filters, page, per_page, cursor, count)
+        """Measurements by `MetricFilters`."""
+        return self._page(METRICS, filters, page, per_page, cursor, count, order)
 
     def list_scores(
         self,
@@ -183,10 +189,11 @@ class ClickHouseQueryProvider:
         per_page: int = DEFAULT_PER_PAGE,
         cursor: str | None = None,
         count: Count = "exact",
+        order: Direction = "newest",
         **filters: Unpack[ScoreFilters],
     ) -> Page[Score]:
-        """Scores, latest first, by `ScoreFilters`."""
-        return self._page(SCORES, filters, page, per_page, cursor, count)
+        """Scores by `ScoreFilters`."""
+        return self._page(SCORES, filters, page, per_page, cursor, count, order)
 
     def get_trace(self, trace_id: str, *, project_id: str | None = None) -> Trace:
         """The trace of this id. Raises NotFound; BadArgument when several projects have one and none was named."""
@@ -380,9 +387,17 @@ class ClickHouseQueryProvider:
         per_page: int,
         cursor: str | None,
         count: Count,
+        order: Direction,
     ) -> Page[Event]:
         asked = self._conditions(source, filters)
-        return read_page(self._database, source, asked, page=page, per_page=per_page, cursor=cursor, count=count)
+        return read_page(
+            *(self._database, source, asked),
+            page=page,
+            per_page=per_page,
+            cursor=cursor,
+            count=count,
+            first=order,
+        )
 
     def _conditions(self, source: Source[Any], filters: Mapping[str, Any]) -> Conditions:
         return conditions(source, filters, self.project_id, self._moved_ms)

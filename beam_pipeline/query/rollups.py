@@ -8,6 +8,7 @@ from dataclasses import replace
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
 from beam_pipeline.query.filters import FILTERS, Parameters
+from beam_pipeline.query.order import AT, Order
 from beam_pipeline.query.times import HOUR_MS, clamped
 from transforms.events import TABLES
 from transforms.rollups import ROLLUP_SOURCES
@@ -52,23 +53,29 @@ def rollup_rows(asked: Conditions) -> tuple[str, Parameters]:
     return f"FROM {TABLES[event_type].rollup} AS r WHERE {' AND '.join(where)}", parameters
 
 
-def parts_by_time(database: Database, asked: Conditions, until_ms: int | None, events: int) -> Iterator[Conditions]:
-    """The conditions on one part of the range after the other, so that its latest events are found soon.
+def parts_by_time(
+    database: Database, asked: Conditions, order: Order, from_ms: int | None, events: int
+) -> Iterator[Conditions]:
+    """The conditions on one part of the range after the other, so that its first events in an order by time are found soon.
 
-    Nothing later than `until_ms` is wanted any more. Each part has several times more events than the one before, by what
+    Nothing that comes before `from_ms` is wanted any more. Each part has several times more events than the one before, by what
     the rollup says. The last has no limit of its own, so that nothing is missed whatever the rollup says.
     """
-    rows, parameters = rollup_rows(asked if until_ms is None else replace(asked, end_ms=until_ms))
+    oldest = order.first == "oldest"
+    if from_ms is None:
+        rows, parameters = rollup_rows(asked)
+    else:
+        rows, parameters = rollup_rows(replace(asked, start_ms=from_ms) if oldest else replace(asked, end_ms=from_ms))
     hours = database.rows(
-        f"SELECT toInt64(r.hour) * 1000 AS _ms, sum(r.count) AS _count {rows} GROUP BY _ms ORDER BY _ms DESC",
+        f"SELECT toInt64(r.hour) * 1000 AS _ms, sum(r.count) AS _count {rows} GROUP BY _ms ORDER BY _ms {order.direction}",
         parameters,
     )
-    time = asked.source.time
     wanted, there, parts = 2 * events, 0, 0
     for hour in hours[:-1]:
         there += hour["_count"]
         if there >= wanted:
-            yield asked.only(f"{time} >= fromUnixTimestamp64Milli({{part_ms:Int64}}, 'UTC')", part_ms=hour["_ms"])
+            part_ms = hour["_ms"] + (HOUR_MS - 1 if oldest else 0)
+            yield asked.only(f"{asked.source.time} {order.up_to} {AT.format('part_ms')}", part_ms=part_ms)
             wanted, parts = there * _LARGER, parts + 1
             if parts == _PARTS:
                 break

@@ -39,8 +39,8 @@ def rows_of(
     (column, bound), *_ = order.keys
     between = conditions.only(
         f"{column} <= {bound.format('first_ms')} AND {column} >= {bound.format('last_ms')}",
-        first_ms=positions[0][0],
-        last_ms=positions[-1][0],
+        first_ms=max(position[0] for position in positions),
+        last_ms=min(position[0] for position in positions),
     )
     found: dict[Position, Row] = {}
     for asked in lookups(between, [order.identity_at(position) for position in positions]):

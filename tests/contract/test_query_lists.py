@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -49,8 +50,9 @@ def test_a_list_has_each_event_in_its_newest_version_if_that_meets_the_filters(
     events.insert(database, event_type, rows[:half])
     events.insert(database, event_type, rows[half:])
     moved = data.draw(st.sampled_from((timedelta(), timedelta(hours=1), events.MOVED, timedelta.max)))
-    expected = events.listed(event_type, rows, filters, moved)
-    list_events = lister(ClickHouseQueryProvider(database, moved=moved), event_type)
+    first = data.draw(st.sampled_from(("newest", "oldest")))
+    expected = events.listed(event_type, rows, filters, moved, first)
+    list_events = partial(lister(ClickHouseQueryProvider(database, moved=moved), event_type), order=first)
     # How many rows are few decides how events are looked for.
     few_rows = data.draw(st.sampled_from((0, 2, sparse.MAX_FOUND)))
 

@@ -72,6 +72,7 @@ documents = st.sampled_from(DOCUMENTS).map(json.dumps) | st.sampled_from(["", "n
 values = st.sampled_from([0.0, -1.5, 1.0, 2.0, 3.25, 1e300])
 durations = st.none() | st.sampled_from([0, 1, 5, 70, 2**40])
 status = st.sampled_from(["ok", "error", "unset"])
+_LEVELS = ("debug", "info", "warn", "error")
 ids = st.sampled_from(["x", "y", "it's", "z\\\n😀"])
 
 _FIELDS: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
@@ -100,7 +101,7 @@ _FIELDS: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
     "log": {
         "trace_id": st.none() | ids,
         "span_id": st.none() | ids,
-        "level": st.sampled_from(["debug", "info", "warn", "error"]),
+        "level": st.sampled_from(_LEVELS),
         "message": texts,
         "timestamp": times,
         "attributes_json": documents,
@@ -220,11 +221,11 @@ def time_of(event_type: str, row: Delivery) -> datetime:
     return moment
 
 
-def in_order(event_type: str, rows: Iterable[Delivery]) -> list[Delivery]:
-    """Latest first, then by id and project."""
+def in_order(event_type: str, rows: Iterable[Delivery], first: str = "newest") -> list[Delivery]:
+    """By time, then by id and project."""
     ties = [*reversed(IDENTITY[event_type]), "project_id"]
     by_ties = sorted(rows, key=lambda row: [row[name] for name in ties])
-    return sorted(by_ties, key=lambda row: time_of(event_type, row), reverse=True)
+    return sorted(by_ties, key=lambda row: time_of(event_type, row), reverse=first == "newest")
 
 
 def current(event_type: str, rows: Iterable[Delivery], filters: Filters, moved: timedelta = MOVED) -> list[Delivery]:
@@ -238,10 +239,12 @@ def current(event_type: str, rows: Iterable[Delivery], filters: Filters, moved: 
     return [row for row in newest(event_type, near) if meets(event_type, row, filters)]
 
 
-def listed(event_type: str, rows: Iterable[Delivery], filters: Filters, moved: timedelta = MOVED) -> list[Any]:
+def listed(
+    event_type: str, rows: Iterable[Delivery], filters: Filters, moved: timedelta = MOVED, first: str = "newest"
+) -> list[Any]:
     """The events that a list with these filters must have, in its order."""
     found = current(event_type, rows, filters, moved)
-    return [MODELS[event_type](**row) for row in in_order(event_type, found)]
+    return [MODELS[event_type](**row) for row in in_order(event_type, found, first)]
 
 
 def _path(document: Any, path: Any) -> Any:
@@ -280,6 +283,7 @@ _MEETS: Mapping[str, Callable[[Delivery, Any, bool], bool]] = {
     "message_contains": lambda row, value, ignore: _contains(row["message"], value, ignore),
     "min_duration_ms": lambda row, value, _: row["duration_ms"] is not None and row["duration_ms"] >= value,
     "max_duration_ms": lambda row, value, _: row["duration_ms"] is not None and row["duration_ms"] <= value,
+    "min_level": lambda row, value, _: _LEVELS.index(row["level"]) >= _LEVELS.index(value),
     "min_value": lambda row, value, _: row["value"] >= value,
     "max_value": lambda row, value, _: row["value"] <= value,
     **{
@@ -316,6 +320,7 @@ _FILTER_VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "ignore_case": st.booleans(),
     "min_duration_ms": st.sampled_from([0, 1, 2.5, 70]),
     "max_duration_ms": st.sampled_from([0, 1, 2.5, 70]),
+    "min_level": st.sampled_from(_LEVELS),
     "min_value": values,
     "max_value": values,
     **dict.fromkeys(("metadata", "attributes", "labels"), st.sampled_from(JSON_FILTERS)),
@@ -336,7 +341,7 @@ _FILTERS: Mapping[str, tuple[str, ...]] = {
         *("trace_id", "span_id", "parent_span_id", "kind", "status", "name", "name_contains", "ignore_case"),
         *("min_duration_ms", "max_duration_ms", "attributes"),
     ),
-    "log": ("trace_id", "span_id", "level", "message", "message_contains", "ignore_case", "attributes"),
+    "log": ("trace_id", "span_id", "level", "min_level", "message", "message_contains", "ignore_case", "attributes"),
     "metric": ("name", "name_contains", "ignore_case", "type", "unit", "min_value", "max_value", "labels"),
     "score": ("name", "name_contains", "ignore_case", "trace_id", "min_value", "max_value", "metadata"),
 }
