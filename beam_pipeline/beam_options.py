@@ -43,10 +43,5 @@ def unknown_to_beam(arguments: Sequence[str]) -> list[str]:
     ]
 
 
-def beam_option_names() -> list[str]:
-    """The names of Beam's pipeline options."""
-    return sorted(PipelineOptions([]).get_all_options())
-
-
 def _name(flag: str) -> str:
     return flag.partition("=")[0].lstrip("-").replace("-", "_")

@@ -13,7 +13,16 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 
 from beam_pipeline import __version__
-from beam_pipeline.commands.base import FAILED, OK, USAGE, Command, CommandError, Invocation, print_json
+from beam_pipeline.commands.base import (
+    FAILED,
+    OK,
+    USAGE,
+    Command,
+    CommandError,
+    Invocation,
+    print_json,
+    printable_lines,
+)
 from beam_pipeline.options import INPUT, OptionsError, option_parser, read_values
 from transforms.clickhouse import ClickHouseError
 from transforms.storage import StorageError
@@ -28,6 +37,8 @@ COMMANDS = {
     "generate": "write synthetic events, for a demonstration or a load test",
     "drop": "drop the tables and everything in them",
 }
+BEAM_OPTIONS = ("runner", "direct_num_workers")
+"""Options of Beam that a hint may name. It has two hundred, and most are of no use to anybody here."""
 _INTERRUPTED = 130
 
 
@@ -122,10 +133,10 @@ def _read(command: Command, arguments: list[str]) -> Invocation:
     values, rest = read_values(command.options, arguments)
     names = [option.name for option in command.options]
     if command.takes_beam_options:
-        from beam_pipeline.beam_options import beam_option_names, unknown_to_beam
+        from beam_pipeline.beam_options import unknown_to_beam
 
         unknown = unknown_to_beam(rest)
-        names += beam_option_names()
+        names += BEAM_OPTIONS
     else:
         unknown = [argument for argument in rest if argument.startswith("-")]
     problems = [f"{flag}: there is no such option{_nearest(flag, names, '--')}" for flag in map(_flag, unknown)]
@@ -153,7 +164,9 @@ def _stray(arguments: list[str]) -> list[str]:
 
 
 def _nearest(word: str, candidates: Iterable[str], prefix: str = "") -> str:
-    found = difflib.get_close_matches(word.lstrip("-").replace("-", "_"), list(candidates), 1)
+    word, names = word.lstrip("-").replace("-", "_"), list(candidates)
+    ending = [name for name in names if name.endswith(f"_{word}")]  # --user: --clickhouse_user
+    found = ending if len(ending) == 1 else difflib.get_close_matches(word, names, 1)
     return f"; did you mean {prefix}{found[0]}?" if found else ""
 
 
@@ -161,7 +174,7 @@ def _fail(arguments: list[str], problems: list[str], code: int, debug: bool) -> 
     if debug and code != USAGE:
         traceback.print_exc()
     for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {printable_lines(problem)}", file=sys.stderr)
     if "--json" in arguments:
         print_json({"error": "; ".join(problems)})
     return code

@@ -299,7 +299,12 @@ REJECTED = (
     Option("event_type", str, None, "only lines of this type", "", "TYPE"),
     Option("load_id", str, None, "only lines of this load", "", "ID"),
     Option("limit", whole, 50, "so many lines at most, those that were rejected last", "", "N"),
-    Option("raw", None, False, "with show: nothing but the lines, byte for byte"),
+    Option(
+        "raw",
+        None,
+        False,
+        "with show: nothing but the lines, byte for byte; on a terminal with control characters escaped",
+    ),
 )
 
 

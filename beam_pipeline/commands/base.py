@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone, tzinfo
+from functools import partial
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from beam_pipeline.options import Option, OptionsError, clickhouse_config, connection_problems
 from transforms.clickhouse import ClickHouseConfig
@@ -55,38 +54,26 @@ def log_console() -> Console:
     return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
-def print_json(value: Any) -> None:
-    """Prints one JSON value on standard output; times become ISO 8601."""
-    sys.stdout.write(json.dumps(value, default=_to_json) + "\n")
+def print_json(value: Any, zone: tzinfo = timezone.utc) -> None:
+    """Prints one JSON value on standard output; times become ISO 8601 with the offset of a time zone."""
+    sys.stdout.write(json.dumps(value, default=partial(_to_json, zone=zone)) + "\n")
 
 
 def print_text(text: str) -> None:
-    """Prints a line on standard output as it is."""
-    sys.stdout.write(text + "\n")
-
-
-def print_table(headers: Mapping[str, str], rows: Sequence[tuple[str, ...]]) -> None:
-    """Prints a table on standard output. `headers` are column titles with `left` or `right`."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title, side in headers.items():
-        table.add_column(title, justify="right" if side == "right" else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(printable(cell) for cell in row))
-    console = Console(markup=False, highlight=False)
-    console.width = output_width()
-    console.print(table)
-
-
-def output_width() -> int:
-    """How many letters a line on standard output may have."""
-    console = Console()
-    # Where nobody watches, lines are not broken to fit a screen.
-    return console.width if console.is_terminal else 500
+    """Prints one or more lines on standard output, without what a terminal would obey."""
+    sys.stdout.write(printable_lines(text) + "\n")
 
 
 def printable(text: str) -> str:
     """Text without control characters, which a file name or a bad line may hold and a terminal would obey."""
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def printable_lines(text: str) -> str:
+    """Lines of text without other control characters."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def where(config: ClickHouseConfig) -> str:
@@ -104,7 +91,7 @@ def checked_connection(values: Mapping[str, Any]) -> ClickHouseConfig:
     return clickhouse_config(values)
 
 
-def _to_json(value: object) -> Any:
+def _to_json(value: object, zone: tzinfo) -> Any:
     if isinstance(value, datetime):
-        return value.isoformat(timespec="milliseconds")
+        return value.astimezone(zone).isoformat(timespec="milliseconds")
     raise TypeError(f"{type(value).__name__} has no JSON form")

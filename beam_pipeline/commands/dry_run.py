@@ -6,8 +6,9 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import Any
 
-from beam_pipeline.commands.base import FAILED, OK, print_json, print_table, print_text, where
+from beam_pipeline.commands.base import FAILED, OK, print_json, print_text, where
 from beam_pipeline.commands.status import owner_lives
+from beam_pipeline.commands.tables import print_table
 from beam_pipeline.history import History, LoadRecord
 from beam_pipeline.schema import connect_if_there
 from transforms import report

@@ -22,12 +22,12 @@ from beam_pipeline.commands.base import (
     Invocation,
     log_console,
     print_json,
-    print_table,
     print_text,
     printable,
     where,
 )
 from beam_pipeline.commands.dry_run import dry_run
+from beam_pipeline.commands.tables import print_table
 from beam_pipeline.options import DRY_RUN, INGEST, ONCE, OUTPUT, QUIET, OptionsError, ingest_config, input_problems
 from beam_pipeline.progress import Display, Tracker, duration, make_display
 from beam_pipeline.worker import LOCAL_RUNNERS, IngestionWorker, ProcessingResult

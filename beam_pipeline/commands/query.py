@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from beam_pipeline.commands.base import (
@@ -13,40 +14,55 @@ from beam_pipeline.commands.base import (
     CommandError,
     Invocation,
     checked_connection,
+    log_console,
     print_json,
     print_text,
     where,
+)
+from beam_pipeline.commands.csv_output import CsvWriter
+from beam_pipeline.commands.query_events import (
+    columns_of,
+    event_json,
+    export_csv,
+    page_note,
+    print_events,
+    print_events_csv,
+    print_page,
 )
 from beam_pipeline.commands.query_options import (
     KINDS,
     QUERY,
     event_type_of,
+    exports,
     label_paths,
     query_filters,
     query_problems,
 )
 from beam_pipeline.commands.query_output import (
+    Table,
+    distribution_and_trend_rows,
     distribution_rows,
-    event_json,
-    print_csv,
-    print_events,
-    print_events_csv,
     print_numbers,
-    print_page,
     print_tree,
     series_rows,
     statistics_rows,
 )
 from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, OptionsError
 from beam_pipeline.query import BadArgument, ClickHouseQueryProvider, NotFound, QueryError
-from beam_pipeline.query.model import Log, Metric, Page, Score, Span, Trace
+from beam_pipeline.query.aggregates import Numbers
+from beam_pipeline.query.model import Page
+from beam_pipeline.query.pages import DEFAULT_PER_PAGE
+from beam_pipeline.query.series import Values as NumberValues
+from beam_pipeline.query.series import count_only, errors, measures, per_second, quantiles
 from beam_pipeline.query.tree import SpanTree
 from beam_pipeline.schema import connect_if_there
 
 Values = Mapping[str, Any]
 Ask = Callable[[ClickHouseQueryProvider, str, Values], None]
 
-_MODELS: Mapping[str, type[Any]] = {"trace": Trace, "span": Span, "log": Log, "metric": Metric, "score": Score}
+
+_SLOWEST = 10
+"""How many of the slowest there are unless --limit says otherwise."""
 
 
 def run(invocation: Invocation) -> int:
@@ -73,28 +89,39 @@ def run(invocation: Invocation) -> int:
 
 
 def _list(provider: ClickHouseQueryProvider, action: str, values: Values) -> None:
-    event_type = event_type_of(action, values)
-    kept = {name: values[name] for name in ("page", "per_page", "cursor", "count")}
-    page: Page[Any] = getattr(provider, f"list_{action}")(**kept, **query_filters(action, values))
+    event_type, zone, chosen = event_type_of(action, values), values["tz"], values["columns"]
+    columns = columns_of(event_type, chosen)
+    list_page = partial(getattr(provider, f"list_{action}"), order=values["order"], **query_filters(action, values))
+    if exports(values):
+        export_csv(event_type, list_page, zone, chosen, values["limit"])
+        return
+    kept = {name: values[name] for name in ("page", "cursor", "count")}
+    page: Page[Any] = list_page(per_page=DEFAULT_PER_PAGE if values["per_page"] is None else values["per_page"], **kept)
     if values["json"]:
         found = {name: getattr(page, name) for name in ("page", "per_page", "total", "has_more", "next_cursor")}
-        print_json({action: [event_json(event) for event in page], **found})
+        print_json({action: [event_json(event, columns) for event in page], **found}, zone)
     elif values["csv"]:
-        print_events_csv(_MODELS[event_type], page.items)
+        print_events_csv(event_type, page.items, zone, chosen)
+        if page.has_more:
+            log_console().print(page_note(event_type, page))
     else:
-        print_page(event_type, page)
+        print_page(event_type, page, zone, chosen)
 
 
 def _slowest(provider: ClickHouseQueryProvider, action: str, values: Values) -> None:
-    of = values["of"]
+    of, zone, chosen = values["of"], values["tz"], values["columns"]
+    columns = columns_of(of, chosen)
     ask = provider.slowest_spans if of == "span" else provider.slowest_traces
-    found: Sequence[Any] = ask(values["limit"], **query_filters(action, values))
+    limit = _SLOWEST if values["limit"] is None else values["limit"]
+    found: Sequence[Any] = ask(limit, **query_filters(action, values))
     if values["json"]:
-        print_json({f"{of}s": [event_json(event) for event in found]})
+        print_json({f"{of}s": [event_json(event, columns) for event in found]}, zone)
     elif values["csv"]:
-        print_events_csv(_MODELS[of], found)
+        print_events_csv(of, found, zone, chosen)
+    elif found:
+        print_events(of, found, zone, chosen, by="duration_ms")
     else:
-        print_events(of, found)
+        print_text(f"no {of}s with a duration")
 
 
 def _trace(provider: ClickHouseQueryProvider, _: str, values: Values) -> None:
@@ -115,49 +142,57 @@ def _trace(provider: ClickHouseQueryProvider, _: str, values: Values) -> None:
         nodes = [
             event_json(node.span) | {"depth": node.depth, "self_time_ms": node.self_time_ms} for node in tree.walk()
         ]
-        print_json({"trace": event_json(trace) if trace else None, "spans": nodes})
+        print_json({"trace": event_json(trace) if trace else None, "spans": nodes}, values["tz"])
     elif values["csv"]:
-        print_events_csv(Span, spans)
+        print_events_csv("span", spans, values["tz"])
     else:
         if trace:
-            print_events("trace", [trace])
+            print_events("trace", [trace], values["tz"])
+            print_text("")
         if spans:
             print_tree(tree)
         print_text(f"{len(spans):,} spans" + ("" if trace else "; the trace itself is not there"))
 
 
 def _series(provider: ClickHouseQueryProvider, action: str, values: Values) -> None:
-    methods: Mapping[str, Callable[..., Any]] = {
-        "traces": provider.get_trace_count_time_series,
-        "error_rate": provider.get_error_rate_time_series,
-        "throughput": provider.throughput,
-        "latency": provider.latency_time_series,
-        "logs": provider.log_volume,
-        "metrics": provider.metric_series,
+    levels = values["percentiles"]
+    methods: Mapping[str, tuple[Callable[..., Any], NumberValues]] = {
+        "traces": (provider.get_trace_count_time_series, count_only),
+        "error_rate": (provider.get_error_rate_time_series, errors),
+        "throughput": (provider.throughput, per_second),
+        "latency": (provider.latency_time_series, quantiles(levels)),
+        "logs": (provider.log_volume, count_only),
+        "metrics": (provider.metric_series, measures(levels)),
     }
     measure = values["measure"]
     kept: dict[str, Any] = {"interval": values["interval"], "source": values["source"]}
+    groups = values["group_by"]
     if measure == "metrics":
-        kept["group_by"], kept["group_by_labels"] = label_paths(values["group_by"])
-    elif values["group_by"] or measure != "logs":  # those are by level unless one says otherwise
-        kept["group_by"] = values["group_by"]
+        kept["group_by"], kept["group_by_labels"] = label_paths(groups)
+    elif groups or measure != "logs":  # those are by level unless one says otherwise
+        kept["group_by"] = groups
+    else:
+        groups = ("level",)
     if measure in ("throughput", "latency"):
         kept["of"] = values["of"]
     if measure in ("latency", "metrics"):
-        kept["percentiles"] = values["percentiles"]
-    method = methods[measure]
+        kept["percentiles"] = levels
+    method, numbers = methods[measure]
     series = method(**kept, **query_filters(action, values))
-    _print_numbers(series, series_rows(series), values, f"from {series.source}")
+    table = series_rows(series, groups, _names(numbers, levels))
+    _print_numbers(series, table, values, f"from {series.source}")
 
 
 def _statistics(provider: ClickHouseQueryProvider, action: str, values: Values) -> None:
     kept = {name: values[name] for name in ("of", "group_by", "source")}
-    filters = query_filters(action, values)
+    filters, levels = query_filters(action, values), values["percentiles"]
     if action == "percentiles":
-        found = provider.latency_percentiles(percentiles=values["percentiles"], **kept, **filters)
+        found = provider.latency_percentiles(percentiles=levels, **kept, **filters)
     else:
         found = provider.error_rate(**kept, **filters)
-    _print_numbers(found, statistics_rows(found), values, f"from {found.source}")
+    numbers = quantiles(levels) if action == "percentiles" else errors
+    table = statistics_rows(found, values["group_by"], _names(numbers, levels))
+    _print_numbers(found, table, values, f"from {found.source}")
 
 
 def _distribution(provider: ClickHouseQueryProvider, action: str, values: Values) -> None:
@@ -169,20 +204,34 @@ def _distribution(provider: ClickHouseQueryProvider, action: str, values: Values
             f"p{level * 100:g} {value:.6g}" for level, value in found.percentiles.items() if value is not None
         )
         told += [f"mean {found.mean:.6g}", f"from {found.minimum:.6g} to {found.maximum:.6g}", *percentiles]
-    _print_numbers(found, distribution_rows(found), values, ", ".join(told))
-    if found.trend is not None and not (values["json"] or values["csv"]):
-        print_numbers(*series_rows(found.trend))
-        print_text(f"from {found.trend.source}")
+    table = distribution_rows(found)
+    if found.trend is None:
+        _print_numbers(found, table, values, ", ".join(told))
+        return
+    trend = series_rows(found.trend, (), _names(measures(())))
+    _print_numbers(
+        found, distribution_and_trend_rows(found, trend) if values["csv"] else table, values, ", ".join(told)
+    )
+    if not (values["json"] or values["csv"]):
+        print_text("")
+        _print_numbers(found.trend, trend, values, f"from {found.trend.source}")
 
 
-def _print_numbers(found: Any, table: tuple[list[str], list[list[Any]]], values: Values, note: str) -> None:
+def _names(numbers: NumberValues, levels: Sequence[float] = ()) -> list[str]:
+    """What the numbers are called, also where there are none."""
+    return list(numbers(Numbers(quantiles=(None,) * len(levels)), 1))
+
+
+def _print_numbers(found: Any, table: Table, values: Values, note: str) -> None:
+    titles, rows = table
     if values["json"]:
-        print_json(_plain(asdict(found)))
+        print_json(_plain(asdict(found)), values["tz"])
     elif values["csv"]:
-        print_csv(*table)
+        CsvWriter(titles, values["tz"]).write(rows)
     else:
-        print_numbers(*table)
-        print_text(note)
+        if rows:
+            print_numbers(titles, rows, values["tz"])
+        print_text(note if rows else f"nothing was found; {note}")
 
 
 def _plain(value: Any) -> Any:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from beam_pipeline.commands.times import TZ
 from beam_pipeline.options import Option, instant, number, seconds, whole
 from beam_pipeline.query.filters import FILTERS, JsonPath, JsonValue
 
+_WITH_OFFSET = re.compile(r"\d[T ].*(Z|[+-]\d\d(:?\d\d)?)$", re.IGNORECASE)
+
 
 def moment(text: str) -> datetime:
-    """A time: ISO 8601, or how long ago, such as 2h."""
+    """A time: ISO 8601, or how long ago, such as 2h. One without an offset is naive: it is of the zone of --tz."""
     try:
         return datetime.now(timezone.utc) - timedelta(seconds=seconds(text))
     except argparse.ArgumentTypeError:
         pass
     try:
-        return datetime.fromtimestamp(instant(text) / 1000, timezone.utc)
+        time = datetime.fromtimestamp(instant(text) / 1000, timezone.utc)
+        return time if _WITH_OFFSET.search(text.strip()) else time.replace(tzinfo=None)
     except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a time; give ISO 8601, such as 2026-11-20T12:00Z, or how long ago, such as 2h"
@@ -35,6 +40,14 @@ def interval(text: str) -> timedelta:
 def names(text: str) -> tuple[str, ...]:
     """Words with commas between."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def column_names(text: str) -> tuple[str, ...]:
+    """Names of columns with commas between."""
+    found = names(text)
+    if not found:
+        raise argparse.ArgumentTypeError("is empty; give names with commas between, such as id,name")
+    return found
 
 
 def levels(text: str) -> tuple[float, ...]:
@@ -106,6 +119,7 @@ FILTER_OPTIONS = (
     Option("status", str, None, "traces and spans: ok, error or unset", "", "STATUS"),
     Option("kind", str, None, "spans: internal, server, client, producer or consumer", "", "KIND"),
     Option("level", str, None, "logs: debug, info, warn or error", "", "LEVEL"),
+    Option("min_level", str, None, "logs: of this level or a more severe one", "", "LEVEL"),
     Option("type", str, None, "metrics: counter, gauge or histogram", "", "TYPE"),
     Option("unit", str, None, "metrics: only this unit", "", "UNIT"),
     Option("min_duration_ms", number, None, "traces and spans that took at least this long", "", "N"),
@@ -117,11 +131,13 @@ FILTER_OPTIONS = (
     _json_option("labels", "metrics: labels with this at this place; repeatable"),
 )
 PAGE = Option("page", whole, None, "lists: which page, from 0", "", "N")
-PER_PAGE = Option("per_page", whole, 50, "lists: events on a page, at most 1000", "", "N")
+PER_PAGE = Option("per_page", whole, None, "lists: events on a page, at most 1000; default: 50", "", "N")
 CURSOR = Option("cursor", str, None, "lists: go on behind a page, by what it printed", "", "CURSOR")
 COUNT = Option("count", choice("exact", "none"), "exact", "lists: whether to count all pages", "", "COUNT")
 MOVED = Option("moved", seconds, 21_600.0, "how far outside of the range newer versions count", "", "DURATION")
-LIMIT = Option("limit", whole, 10, "slowest: how many", "", "N")
+ORDER = Option("order", choice("newest", "oldest"), "newest", "lists: which events come first: newest, oldest")
+COLUMNS = Option("columns", column_names, (), "lists and slowest: these fields only, with commas between", "", "NAMES")
+LIMIT = Option("limit", whole, None, "slowest: how many, default: 10; lists with --csv: how many at most", "", "N")
 OF = Option("of", choice("trace", "span"), "trace", "traces or spans: trace, span", "", "TYPE")
 MEASURE = Option(
     "measure",
@@ -153,15 +169,20 @@ SOURCE = Option(
 )
 BINS = Option("bins", whole, 10, "distribution: bars of the histogram", "", "N")
 NORMALIZED = Option("normalized", None, False, "distribution: of the normalized values")
-CSV = Option("csv", None, False, "print comma-separated values with a header")
+CSV = Option(
+    "csv",
+    None,
+    False,
+    "print comma-separated values with a header; of lists all pages, unless --page, --per_page or --cursor says which",
+)
 
 OWN_OPTIONS = (
-    *(PAGE, PER_PAGE, CURSOR, COUNT, LIMIT, OF, MEASURE, INTERVAL, GROUP_BY, PERCENTILES, SOURCE, BINS, NORMALIZED),
-    *(MOVED, CSV),
+    *(PAGE, PER_PAGE, CURSOR, COUNT, ORDER, COLUMNS, LIMIT, OF, MEASURE, INTERVAL, GROUP_BY, PERCENTILES, SOURCE, BINS),
+    *(NORMALIZED, MOVED, TZ, CSV),
 )
 QUERY = (*FILTER_OPTIONS, *OWN_OPTIONS)
 
-_LIST = (PAGE, PER_PAGE, CURSOR, COUNT, MOVED)
+_LIST = (PAGE, PER_PAGE, CURSOR, COUNT, ORDER, COLUMNS, LIMIT, MOVED)
 _NUMBERS = (OF, GROUP_BY, SOURCE, MOVED)
 
 
@@ -180,7 +201,7 @@ KINDS: Mapping[str, Kind] = {
     "metrics": Kind("metric", _LIST),
     "scores": Kind("score", _LIST),
     "trace": Kind("trace"),
-    "slowest": Kind("", (OF, LIMIT, MOVED)),
+    "slowest": Kind("", (OF, LIMIT, COLUMNS, MOVED)),
     "series": Kind("", (*_NUMBERS, MEASURE, INTERVAL, PERCENTILES)),
     "percentiles": Kind("", (*_NUMBERS, PERCENTILES)),
     "errors": Kind("", _NUMBERS),
@@ -195,10 +216,17 @@ def event_type_of(action: str, values: Mapping[str, Any]) -> str:
     return KINDS[action].event_type or measured or str(values["of"])
 
 
+def exports(values: Mapping[str, Any]) -> bool:
+    """Whether a list is wanted whole, and not a page of it."""
+    return bool(values["csv"]) and all(values[name] is None for name in ("page", "per_page", "cursor"))
+
+
 def query_filters(action: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """The filters that were given, by the names that the provider has for them."""
     given = {option.name: values[option.name] for option in FILTER_OPTIONS}
-    given["start"], given["end"] = given.pop("since"), given.pop("until")
+    for bound, option in (("start", "since"), ("end", "until")):
+        time = given.pop(option)
+        given[bound] = time.replace(tzinfo=values["tz"]) if time is not None and time.tzinfo is None else time
     return {name: value for name, value in given.items() if value not in (None, False)}
 
 
@@ -213,12 +241,16 @@ def query_problems(action: str, values: Mapping[str, Any]) -> list[str]:
         f"--{_flag(name)}: {what} does not go by it" for name in query_filters(action, values) if name not in known
     ]
     for option in OWN_OPTIONS:
-        if option != CSV and option not in KINDS[action].options and values[option.name] != option.default:
+        if option not in (TZ, CSV) and option not in KINDS[action].options and values[option.name] != option.default:
             problems.append(f"--{option.name}: is not for query {action}")
     if action == "trace" and not values["trace_id"]:
         problems.append("--trace_id: is missing; say: query trace ID")
     if action == "series" and not values["interval"]:
         problems.append("--interval: is missing; the length of a bucket, such as 1h")
+    if PAGE in KINDS[action].options and values["limit"] is not None and not exports(values):
+        problems.append("--limit: is for lists with --csv and without --page, --per_page and --cursor; give --per_page")
+    elif values["limit"] is not None and values["limit"] < 1:
+        problems.append(f"--limit: {values['limit']} must be at least 1")
     if values["json"] and values["csv"]:
         problems.append("--csv and --json cannot both be")
     return problems

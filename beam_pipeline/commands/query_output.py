@@ -1,85 +1,20 @@
-"""How `query` prints what it found: tables for people, JSON and CSV for programs, a trace as a tree with bars."""
+"""How `query` prints numbers, with a bar for each count, and a trace as a tree with bars."""
 
 from __future__ import annotations
 
-import csv
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, tzinfo
 from typing import Any
 
-from beam_pipeline.commands.base import output_width, print_table, print_text
-from beam_pipeline.query.model import Page, ScoreDistribution, Statistics, TimeSeries
+from beam_pipeline.commands.tables import NUMBER, Bar, Cell, Column, print_table
+from beam_pipeline.commands.times import TimeColumn
+from beam_pipeline.query.model import ScoreDistribution, Statistics, TimeSeries
 from beam_pipeline.query.tree import SpanTree, interval_of
 
-Cells = Sequence[Any]
+Table = tuple[list[str], list[list[Any]]]
+"""Titles and rows."""
 
-_COLUMNS: Mapping[str, Mapping[str, str]] = {
-    # title: field
-    "trace": {
-        **{"start": "start_time", "trace": "id", "project": "project_id", "name": "name", "status": "status"},
-        "ms": "duration_ms",
-    },
-    "span": {
-        **{"start": "start_time", "span": "id", "trace": "trace_id", "name": "name", "kind": "kind"},
-        **{"status": "status", "ms": "duration_ms"},
-    },
-    "log": {"time": "timestamp", "level": "level", "project": "project_id", "message": "message", "trace": "trace_id"},
-    "metric": {
-        **{"time": "timestamp", "project": "project_id", "name": "name", "type": "type", "value": "value"},
-        "unit": "unit",
-    },
-    "score": {
-        **{"time": "timestamp", "project": "project_id", "name": "name", "value": "value"},
-        **{"normalized": "normalized_value", "trace": "trace_id", "comment": "comment"},
-    },
-}
-_NUMBERS = ("ms", "value", "normalized")
-_BAR, _LEAST_BAR = 40, 10
-"""How many letters a trace's bars are wide, and at least in a narrow terminal."""
-_GAP = 3
-"""Letters between columns."""
-_EIGHTHS = " ▏▎▍▌▋▊▉█"
-
-
-def event_json(event: Any) -> dict[str, Any]:
-    """An event with all its fields, its JSON fields parsed."""
-    found: dict[str, Any] = {}
-    for field in fields(event):
-        name = field.name.removesuffix("_json")
-        found[name] = getattr(event, name)
-    return found
-
-
-def print_events(event_type: str, events: Sequence[Any]) -> None:
-    """A table with the columns that tell most."""
-    columns = _COLUMNS[event_type]
-    sides = {title: "right" if title in _NUMBERS else "left" for title in columns}
-    print_table(sides, [tuple(cell(getattr(event, name)) for name in columns.values()) for event in events])
-
-
-def print_page(event_type: str, page: Page[Any]) -> None:
-    """A table, and how to go on."""
-    if page.items:
-        print_events(event_type, page.items)
-    of = f" of {page.total:,}" if page.total is not None else ""
-    more = f"; go on with --cursor={page.next_cursor}" if page.next_cursor else ""
-    print_text(f"{len(page.items):,}{of} {event_type}s{more}")
-
-
-def print_events_csv(model: type[Any], events: Sequence[Any]) -> None:
-    """All fields, JSON fields as their text."""
-    names = [field.name for field in fields(model)]
-    titles = [name.removesuffix("_json") for name in names]
-    print_csv(titles, [[getattr(event, name) for name in names] for event in events])
-
-
-def print_csv(titles: Sequence[str], rows: Sequence[Cells]) -> None:
-    """Comma-separated values; times in ISO 8601, nothing for what there is not."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(titles)
-    writer.writerows([_iso(value) for value in row] for row in rows)
+STATUS = Column(styles={"error": "red"})
 
 
 def print_tree(tree: SpanTree) -> None:
@@ -88,31 +23,28 @@ def print_tree(tree: SpanTree) -> None:
     times = [interval_of(node.span) or (node.span.start_time, node.span.start_time) for node in nodes]
     begin = min(start for start, _ in times)
     total = max((max(end for _, end in times) - begin).total_seconds(), 0.001)
-    places = [((start - begin).total_seconds() / total, (end - start).total_seconds() / total) for start, end in times]
-    rows: list[tuple[str, ...]] = []
-    for node in nodes:
+    rows: list[Sequence[Cell]] = []
+    for node, (start, end) in zip(nodes, times, strict=True):
         span = node.span
         note = " (its parent is missing)" if node.is_orphan else " (its own ancestor)" if node.is_cycle else ""
-        rows.append(
-            (
-                "  " * node.depth + span.name + note,
-                span.kind,
-                span.status,
-                cell(span.duration_ms),
-                cell(node.self_time_ms),
-            )
-        )
-    sides = {"span": "left", "kind": "left", "status": "left", "ms": "right", "self": "right", "": "left"}
-    taken = sum(max(map(len, column)) + _GAP for column in zip(list(sides)[:-1], *rows, strict=True))
-    width = max(min(output_width() - taken - _GAP, _BAR), _LEAST_BAR)
-    bars = (" " * min(int(start * width), width - 1) + bar(length, width) for start, length in places)
-    print_table(sides, [(*row, drawn) for row, drawn in zip(rows, bars, strict=True)])
+        numbers = (cell(span.duration_ms), cell(node.self_time_ms))
+        bar = Bar((end - start).total_seconds() / total, (start - begin).total_seconds() / total)
+        rows.append(("  " * node.depth + span.name + note, span.kind, span.status, *numbers, bar))
+    headers = {
+        "span": Column(least=24, cut=True),
+        "kind": Column(rank=3),
+        "status": Column(rank=2, styles=STATUS.styles),
+        "ms": NUMBER,
+        "self": Column(right=True, rank=1),
+        "": Column(least=10, most=40),
+    }
+    print_table(headers, rows)
 
 
-def series_rows(series: TimeSeries) -> tuple[list[str], list[list[Any]]]:
-    """A row for each bucket of each group, with titles."""
-    groups = list(series.series[0].group) if series.series else []
-    values = list(series.series[0].buckets[0].values) if series.series and series.series[0].buckets else []
+def series_rows(series: TimeSeries, groups: Sequence[str] = (), values: Sequence[str] = ()) -> Table:
+    """A row for each bucket of each group, with titles: those of no events are of the groups and values that were asked."""
+    if series.series and series.series[0].buckets:
+        groups, values = list(series.series[0].group), list(series.series[0].buckets[0].values)
     rows = [
         [bucket.timestamp, *one.group.values(), bucket.count, *bucket.values.values()]
         for one in series.series
@@ -121,26 +53,50 @@ def series_rows(series: TimeSeries) -> tuple[list[str], list[list[Any]]]:
     return ["timestamp", *groups, "count", *values], rows
 
 
-def statistics_rows(statistics: Statistics) -> tuple[list[str], list[list[Any]]]:
-    """A row for each group, with titles."""
-    groups = list(statistics.groups[0].group) if statistics.groups else []
-    values = list(statistics.groups[0].values) if statistics.groups else []
+def statistics_rows(statistics: Statistics, groups: Sequence[str] = (), values: Sequence[str] = ()) -> Table:
+    """A row for each group, with titles, as of series."""
+    if statistics.groups:
+        groups, values = list(statistics.groups[0].group), list(statistics.groups[0].values)
     rows = [[*one.group.values(), one.count, *one.values.values()] for one in statistics.groups]
     return [*groups, "count", *values], rows
 
 
-def distribution_rows(distribution: ScoreDistribution) -> tuple[list[str], list[list[Any]]]:
+def distribution_rows(distribution: ScoreDistribution) -> Table:
     """The histogram, with titles."""
     return ["low", "high", "count"], [[one.low, one.high, one.count] for one in distribution.histogram]
 
 
-def print_numbers(titles: Sequence[str], rows: Sequence[Cells]) -> None:
+def distribution_and_trend_rows(distribution: ScoreDistribution, trend: Table) -> Table:
+    """The histogram and the trend in one table; `part` tells which a row is of."""
+    titles, rows = trend
+    _, bins = distribution_rows(distribution)
+    nothing = [None] * (len(titles) - 2)
+    return ["part", "low", "high", *titles], [
+        *(["histogram", low, high, None, count, *nothing] for low, high, count in bins),
+        *(["trend", None, None, *row] for row in rows),
+    ]
+
+
+def print_numbers(titles: Sequence[str], rows: Sequence[Sequence[Any]], zone: tzinfo) -> None:
     """A table of numbers, with a bar for each count."""
     place = titles.index("count")
     most = max((row[place] for row in rows), default=0) or 1
-    words = {title for title, value in zip(titles, rows[0] if rows else (), strict=False) if isinstance(value, str)}
-    sides = {title: "left" if title == "timestamp" or title in words else "right" for title in titles} | {"": "left"}
-    print_table(sides, [(*map(cell, row), bar(row[place] / most, 20)) for row in rows])
+    headers: dict[str, Column] = {}
+    cells: list[list[Cell]] = []
+    for number, title in enumerate(titles):
+        values = [row[number] for row in rows]
+        if title == "timestamp":
+            seconds = any(value.second for value in values)
+            times = TimeColumn(values, zone, "seconds" if seconds else "minutes")
+            headers[title] = Column(note=times.note)
+            cells.append(list(map(times.cell, values)))
+        else:
+            is_text = any(isinstance(value, str) for value in values)
+            headers[title] = Column(least=16) if is_text else Column(right=True, rank=max(number - place, 0))
+            cells.append(list(map(cell, values)))
+    headers[""] = Column(least=8, most=20, rank=len(titles) + 1)
+    cells.append([Bar(row[place] / most) for row in rows])
+    print_table(headers, list(zip(*cells, strict=True)), more="--csv has all")
 
 
 def cell(value: Any) -> str:
@@ -152,15 +108,3 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.6g}" if abs(value) < 1e6 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def bar(share: float, width: int) -> str:
-    """A bar as long as this part of a width; anything more than nothing can be seen."""
-    eighths = min(round(share * width * 8), width * 8)
-    if share > 0:
-        eighths = max(eighths, 1)
-    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
-
-
-def _iso(value: Any) -> Any:
-    return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else value

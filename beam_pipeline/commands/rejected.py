@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
+from datetime import datetime
 from typing import Any
 
 from beam_pipeline.commands.base import (
@@ -16,11 +17,12 @@ from beam_pipeline.commands.base import (
     Invocation,
     checked_connection,
     print_json,
-    print_table,
     print_text,
     printable,
     where,
 )
+from beam_pipeline.commands.tables import FIXED, NUMBER, Column, is_terminal, print_table
+from beam_pipeline.commands.times import TZ, TimeColumn
 from beam_pipeline.history import History, RejectedFilter
 from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, REJECTED, local_path
 from beam_pipeline.schema import connect_if_there
@@ -65,27 +67,28 @@ def _list(history: History, wanted: RejectedFilter, values: Mapping[str, Any]) -
     lines = history.rejected(wanted, values["limit"])
     total = history.count_rejected(wanted)
     if values["json"]:
-        print_json({"total": total, "rejected": [asdict(line) for line in lines]})
+        print_json({"total": total, "rejected": [asdict(line) for line in lines]}, values["tz"])
         return
     if lines:
+        times = TimeColumn((line.rejected_at for line in lines), values["tz"], "seconds")
         rows = [
             (
-                f"{line.rejected_at:%Y-%m-%d %H:%M:%SZ}",
-                line.file,
-                str(line.line),
-                line.event_type,
+                times.cell(line.rejected_at),
                 line.project_id,
+                line.event_type,
+                os.path.basename(line.file),  # which is what --file takes; its whole path seldom fits
+                str(line.line),
                 line.reason,
             )
             for line in lines
         ]
         titles = {
-            "rejected": "left",
-            "file": "left",
-            "line": "right",
-            "type": "left",
-            "project": "left",
-            "reason": "left",
+            "rejected": Column(rank=3, note=times.note),
+            "project": Column(rank=1),
+            "type": Column(rank=2),
+            "file": FIXED,
+            "line": NUMBER,
+            "reason": Column(least=24),
         }
         print_table(titles, rows)
     print_text(f"{len(lines):,} of {total:,} rejected lines")
@@ -97,17 +100,31 @@ def _show(history: History, wanted: RejectedFilter, values: Mapping[str, Any]) -
         raise CommandError("--raw and --json cannot both be; --json holds the bytes too")
     if values["json"]:
         shown = [asdict(line) | _bytes_as_json(raw) for line, raw in history.raw(lines)]
-        print_json({"total": history.count_rejected(wanted), "rejected": shown})
+        print_json({"total": history.count_rejected(wanted), "rejected": shown}, values["tz"])
+        return
+    if values["raw"]:
+        _print_raw(raw for _, raw in history.raw(lines))
         return
     for line, raw in history.raw(lines):
-        if values["raw"]:
-            sys.stdout.buffer.write(raw + b"\n")
-            continue
         for name, value in asdict(line).items():
+            if isinstance(value, datetime):
+                value = value.astimezone(values["tz"]).isoformat(" ", "milliseconds")
             print_text(f"{name + ':':13}{printable(str(value))}")
-        print_text(f"{'raw:':13}{printable(raw.decode(errors='backslashreplace'))}\n")
-    if not values["raw"]:
-        print_text(f"{len(lines):,} of {history.count_rejected(wanted):,} rejected lines")
+        print_text(f"{'raw:':13}{_as_text(raw)}\n")
+    print_text(f"{len(lines):,} of {history.count_rejected(wanted):,} rejected lines")
+
+
+def _print_raw(lines: Iterable[bytes]) -> None:
+    """The bytes of lines; on a terminal, which would obey them, as text."""
+    if is_terminal():
+        for raw in lines:
+            print_text(_as_text(raw))
+    else:
+        sys.stdout.buffer.writelines(raw + b"\n" for raw in lines)
+
+
+def _as_text(raw: bytes) -> str:
+    return printable(raw.decode(errors="backslashreplace"))
 
 
 def _bytes_as_json(raw: bytes) -> dict[str, str]:
@@ -120,7 +137,7 @@ def _bytes_as_json(raw: bytes) -> dict[str, str]:
 
 COMMAND = Command(
     name="rejected",
-    options=(INPUT, *CONNECTION, *REJECTED, *OUTPUT),
+    options=(INPUT, *CONNECTION, *REJECTED, TZ, *OUTPUT),
     run=run,
     actions=("list", "show"),
     details=(

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from datetime import tzinfo
 from typing import Any
 
 from beam_pipeline.commands.base import (
@@ -14,11 +15,12 @@ from beam_pipeline.commands.base import (
     Invocation,
     checked_connection,
     print_json,
-    print_table,
     print_text,
     printable,
     where,
 )
+from beam_pipeline.commands.tables import FIXED, NUMBER, Column, print_table
+from beam_pipeline.commands.times import TZ, TimeColumn
 from beam_pipeline.history import FileProblem, History, LoadRecord, StateTotals
 from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, local_path
 from beam_pipeline.schema import connect_if_there
@@ -123,7 +125,8 @@ def run(invocation: Invocation) -> int:
                 "clickhouse_database": config.database,
                 "initialized": initialized,
                 "inputs": [_as_json(status) for status in found],
-            }
+            },
+            values["tz"],
         )
         return OK
     print_text(f"database: {where(config)}")
@@ -132,7 +135,7 @@ def run(invocation: Invocation) -> int:
     elif not found:
         print_text("nothing has been loaded yet")
     for status in found:
-        _print(status)
+        _print(status, values["tz"])
     return OK
 
 
@@ -152,7 +155,7 @@ def _as_json(status: InputStatus) -> dict[str, Any]:
     }
 
 
-def _print(status: InputStatus) -> None:
+def _print(status: InputStatus, zone: tzinfo) -> None:
     print_text(f"\ninput: {printable(status.input)}")
     if status.pending is None:
         print_text("  the directory is not here")
@@ -162,16 +165,17 @@ def _print(status: InputStatus) -> None:
             f"  pending: {status.pending.files:,} files, {status.pending.bytes:,} bytes{f' ({kinds})' if kinds else ''}"
         )
         for path, reason in status.pending.errors.items():
-            print_text(f"  {printable(path)}: {reason}")
+            print_text(f"  {printable(path)}: {printable(reason)}")
     if status.states:
+        print_text("")
         print_table(
             {
-                "loads": "left",
-                "count": "right",
-                "files": "right",
-                "bytes": "right",
-                "inserted": "right",
-                "rejected": "right",
+                "loads": Column(styles={"failed": "red"}),
+                "count": NUMBER,
+                "files": NUMBER,
+                "bytes": Column(right=True, rank=1),
+                "inserted": NUMBER,
+                "rejected": NUMBER,
             },
             [
                 (t.state, f"{t.loads:,}", f"{t.files:,}", f"{t.bytes:,}", f"{t.inserted:,}", f"{t.rejected:,}")
@@ -181,28 +185,30 @@ def _print(status: InputStatus) -> None:
     _print_counts("events", "loaded", status.rows)
     _print_counts("rejected because", "lines", dict(status.rejected))
     if status.unfinished:
-        print_text("loads that are not done:")
+        print_text("\nloads that are not done:")
         for item in status.unfinished[:_SHOWN]:
             print_text(f"  {_describe(item)}")
         _print_more(len(status.unfinished))
     if status.problems:
-        print_text("files that could not be loaded or moved:")
+        print_text("\nfiles that could not be loaded or moved:")
         for problem in status.problems[:_SHOWN]:
             print_text(f"  {printable(problem.path)}: {printable(problem.error)}")
         _print_more(len(status.problems))
     if status.last:
+        times = TimeColumn((load.updated_at for load in status.last), zone, "seconds")
+        print_text("")
         print_table(
             {
-                "last loads": "left",
-                "type": "left",
-                "files": "right",
-                "inserted": "right",
-                "rejected": "right",
-                "took": "right",
+                "last loads": Column(note=times.note),
+                "type": FIXED,
+                "files": Column(right=True, rank=2),
+                "inserted": NUMBER,
+                "rejected": NUMBER,
+                "took": Column(right=True, rank=1),
             },
             [
                 (
-                    f"{load.updated_at:%Y-%m-%d %H:%M:%SZ}",
+                    times.cell(load.updated_at),
                     load.event_type,
                     f"{load.files:,}",
                     f"{load.inserted:,}",
@@ -216,6 +222,7 @@ def _print(status: InputStatus) -> None:
 
 def _print_counts(title: str, unit: str, counts: Mapping[str, int]) -> None:
     if counts:
+        print_text("")
         print_table({title: "left", unit: "right"}, [(name, f"{count:,}") for name, count in counts.items()])
 
 
@@ -243,7 +250,7 @@ def _describe(item: Unfinished) -> str:
 
 COMMAND = Command(
     name="status",
-    options=(INPUT, *CONNECTION, *OUTPUT),
+    options=(INPUT, *CONNECTION, TZ, *OUTPUT),
     run=run,
     details=(
         "Without --input: every directory that was ever loaded into this database.\n"

@@ -99,7 +99,7 @@ def test_generate_ingest_status(line: CommandLine, events: Path) -> None:
 
     text = line.run("status", *([] if line.connection else [f"--clickhouse_url=chdb://{events}.clickhouse"])).out
     assert f"input: {events}\n  pending: 0 files, 0 bytes\n" in text
-    assert re.search(rf" finalized +\d+ +{files} ", text)
+    assert re.search(rf"finalized +\d+ +{files} ", text)
 
 
 def test_once_is_what_happens_anyway(local: CommandLine, events: Path) -> None:
@@ -166,6 +166,8 @@ def test_rejected_lines_come_back_byte_for_byte_and_can_be_fed_again(line: Comma
     showing = line.start("rejected", "show", "--raw", f"--input={directory}", "--line=4")
     raw = showing.process.communicate(timeout=60)[0]
     assert raw == odd + b"\n"
+    seen = line.on_terminal("rejected", "show", "--raw", f"--input={directory}", "--line=4")
+    assert "\x1b" not in seen and "\\x1b[31m\\xff" in seen
 
     mended = file.with_name("20261120T120001Z_mended.jsonl")
     mended.write_bytes(raw.replace(b"\x1b[31m\xff", b"m"))
@@ -335,7 +337,11 @@ def test_files_that_another_run_has_are_left_to_it_and_said(server: ClickHouseEn
     ("arguments", "message"),
     [
         (["--inptu=x"], "--inptu: there is no such option; did you mean --input?"),
+        (["--user=me"], "--user: there is no such option; did you mean --clickhouse_user?"),
+        (["--type=log"], "--type: there is no such option\n"),
+        (["--runer=DirectRunner"], "--runer: there is no such option; did you mean --runner?"),
         (["status", "--quiet"], "--quiet: there is no such option"),
+        (["--input=/tmp/a\x1b[31mb"], "--input: /tmp/a\\x1b[31mb does not exist"),
         (["ingst"], "'ingst' is not a command; did you mean ingest?"),
         (["ingest", "some/where"], "'some/where': what is it for?"),
         (["--input=/no/such/directory", "--max_files=0"], "--input: /no/such/directory does not exist"),

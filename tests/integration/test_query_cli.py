@@ -16,6 +16,7 @@ from tests.support.command_line import SECRET, CommandLine, Finished
 from tests.support.dataset import event
 
 DAY = "2100-11-20"
+ODD = 'a, "b"\nc\x1b[31m\rd'
 SPANS = [
     ("root", None, 0, 1000, "ok"),
     ("child", "root", 100, 600, "ok"),
@@ -42,7 +43,7 @@ def lines() -> dict[str, list[str]]:
     ]
     logs = [
         event("log", f"l{n}", level=level, message=message, attributes={"user": {"id": n}})
-        for n, (level, message) in enumerate([("info", "100% done"), ("error", 'a, "b"\nc'), ("error", "1000 done")])
+        for n, (level, message) in enumerate([("info", "100% done"), ("error", ODD), ("error", "1000 done")])
     ]
     metrics = [event("metric", f"m{n}", value=n, labels={"host": "ab"[n % 2]}) for n in range(4)]
     scores = [event("score", f"s{n}", value=n / 10) for n in range(11)]
@@ -90,7 +91,7 @@ def test_lists_in_tables_json_and_csv(query: Query) -> None:
     assert ids == ["t1", "t4", "t2", "t0"] and not rest["has_more"]
     assert page["traces"][0]["start_time"] == f"{DAY}T11:00:01.000+00:00"
     rows = list(csv.DictReader(io.StringIO(query("logs", "--csv").out)))
-    assert sorted(row["message"] for row in rows) == ["100% done", "1000 done", 'a, "b"\nc']
+    assert sorted(row["message"] for row in rows) == ["100% done", "1000 done", ODD]
     assert {json.loads(row["attributes"])["user"]["id"] for row in rows} == {0, 1, 2}
 
 
@@ -117,8 +118,8 @@ def test_filters(query: Query, arguments: tuple[str, ...], ids: list[str]) -> No
 
 def test_a_trace_is_a_tree_with_bars(query: Query) -> None:
     rows = [line.rstrip() for line in query("trace", "t1").out.splitlines()]
-    tree = rows[next(n for n, row in enumerate(rows) if row.startswith(" root")) :]
-    assert [row.split("[b]")[0].rstrip() for row in tree[:4]] == [" root", "   child", "     grandchild", " lost"]
+    tree = rows[next(n for n, row in enumerate(rows) if row.startswith("root")) :]
+    assert [row.split("[b]")[0].rstrip() for row in tree[:4]] == ["root", "  child", "    grandchild", "lost"]
     assert "(its parent is missing)" in tree[3]
     bars = [row[len(row.rstrip("█▏▎▍▌▋▊▉")) :].count("█") for row in tree[:4]]
     assert bars[0] == 40 and bars[1] == 24 and bars[2] == 12
@@ -129,6 +130,13 @@ def test_a_trace_is_a_tree_with_bars(query: Query) -> None:
     assert "0 spans" in query("trace", "t2").out
     missing = query("trace", "nobody")
     assert missing.code == 1 and "there is no trace 'nobody'" in missing.err
+
+
+def test_a_file_gets_the_stored_bytes_and_a_terminal_text_that_it_does_not_obey(query: Query) -> None:
+    asked = ("query", "logs", "--csv", "--columns=id,message", f"--input={query.root}")
+    assert '"a, ""b""\nc\x1b[31m\rd"' in query.line.run(*asked).out
+    told = query.line.on_terminal(*asked)
+    assert '"a, ""b""\\nc\\x1b[31m\\rd"' in told and "\x1b" not in told
 
 
 def test_series_and_statistics(query: Query) -> None:

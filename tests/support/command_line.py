@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,6 +59,25 @@ class CommandLine:
             check=False,
         )
         return self._finished(process.returncode, process.stdout, process.stderr, noise)
+
+    def on_terminal(self, *arguments: str, width: int = 80, timeout: float = 120) -> str:
+        """Runs a command whose standard output is a terminal, and returns what the terminal got."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 50, width, 0, 0))
+        env = {
+            name: value for name, value in self._env({"TERM": "xterm"}).items() if name not in ("COLUMNS", "NO_COLOR")
+        }
+        process = subprocess.Popen(
+            self.command(*arguments), stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, env=env, cwd=ROOT
+        )
+        os.close(theirs)
+        received = b""
+        # Once nobody has the terminal open any more, reading from it fails.
+        with contextlib.suppress(OSError), open(ours, "rb", buffering=0) as terminal:
+            while part := terminal.read(1 << 16):
+                received += part
+        _, err = process.communicate(timeout=timeout)
+        return self._finished(process.returncode, received.replace(b"\r\n", b"\n"), err, noise=False).out
 
     def start(self, *arguments: str, **env: str) -> Running:
         """Starts a command."""
