@@ -78,7 +78,7 @@ def test_generate_ingest_status(line: CommandLine, events: Path) -> None:
     first = line.run("--runner=DirectRunner", f"--input={events}")
     assert first.code == 0
     assert first.err.startswith(f"loading {events} into ")
-    loaded = {name: int(count.replace(",", "")) for name, count in re.findall(r"^ (\w+) +([\d,]+) $", first.out, re.M)}
+    loaded = {name: int(count.replace(",", "")) for name, count in re.findall(r"^(\w+) +([\d,]+)$", first.out, re.M)}
     rejected = int(re.search(r"warning: ([\d,]+) lines were rejected", first.err)[1])  # type: ignore[index]
     assert set(loaded) == {*EVENT_TYPES, "all"}
     assert loaded["all"] == sum(loaded[name] for name in EVENT_TYPES) == lines - rejected
