@@ -84,13 +84,17 @@ class Conditions:
             return False
         return self.end_ms - self.start_ms < SHORT_MS
 
-    def among(self, values: Mapping[str, Sequence[str]]) -> Conditions:
-        """On events that have one of these values in each of some columns."""
-        where, parameters = list(self.identifying), dict(self.parameters)
-        for place, (column, among) in enumerate(values.items()):
+    def among(self, ids: Mapping[str, Sequence[str]], hashes: Sequence[int]) -> Conditions:
+        """On some events: their ids by column, by which the indexes find them, and their hashes.
+
+        The ids alone would take in other events, those that have the project of one and the id of another.
+        """
+        where = ["event_hash IN {among_events:Array(UInt64)}"]
+        parameters: Parameters = {"among_events": hashes}
+        for place, (column, among) in enumerate(ids.items()):
             where.append(f"{column} IN {{among_{place}:Array(String)}}")
             parameters[f"among_{place}"] = among
-        return replace(self, identifying=tuple(where), parameters=parameters)
+        return replace(self, identifying=(*self.identifying, *where), parameters={**self.parameters, **parameters})
 
     def identified(self, sql: str, **parameters: Any) -> Conditions:
         """These and one more, which holds for all versions of an event or for none."""

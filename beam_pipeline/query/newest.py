@@ -37,7 +37,7 @@ def newest_rows(
     them may have a newer one: all rows of an event or none.
     """
     size = expected
-    selected = ", ".join(filter(None, (order.selection, "event_hash AS _event", ROW, selection)))
+    selected = ", ".join(filter(None, (order.selection, ROW, selection)))
     read_ms: int | None = None
     for part in parts:
         # Each part holds those before it, which have been read to their end.

@@ -123,9 +123,10 @@ class _Listing:
             return self.skipped + len(rows)
         return (self.counting.result() if self.counting else count_events(self.database, self.conditions)).total
 
-    def _of_few(self, found: Sequence[Position]) -> Sequence[Row] | None:
+    def _of_few(self, found: Sequence[Row]) -> Sequence[Row] | None:
         """The rows when it is known where all events are; None when some are not there any more."""
-        rest = [place for place in found if self.after is None or self.order.comes_before(self.after, place)]
+        order, after = self.order, self.after
+        rest = [row for row in found if after is None or order.comes_before(after, order.position(row))]
         there = rest[self.skipped : self.skipped + self.wanted]
         return rows_of(self.database, self.conditions, self.order, self.selection, there)
 

@@ -14,8 +14,8 @@ MAX_FOUND = 2000
 """More rows are many: past so many the lookup of their versions takes longer than comparing all there are."""
 
 
-def find_few(database: Database, conditions: Conditions, order: Order) -> Sequence[Position] | None:
-    """Where the events are that meet the conditions in their newest version, in order; None when there may be many.
+def find_few(database: Database, conditions: Conditions, order: Order) -> Sequence[Row] | None:
+    """The events that meet the conditions in their newest version, in order, without their columns; None when there may be many.
 
     To find that there are many takes little: nothing is sorted, and the server stops reading.
     """
@@ -27,15 +27,16 @@ def find_few(database: Database, conditions: Conditions, order: Order) -> Sequen
     if len(rows) > MAX_FOUND:
         return None
     newest = newest_of(database, conditions, order, selected, rows, rows)
-    return sorted((order.position(row) for row in newest), key=order.ascending)
+    return sorted(newest, key=lambda row: order.ascending(order.position(row)))
 
 
 def rows_of(
-    database: Database, conditions: Conditions, order: Order, selection: str, positions: Sequence[Position]
+    database: Database, conditions: Conditions, order: Order, selection: str, few: Sequence[Row]
 ) -> Sequence[Row] | None:
-    """The rows at some positions; None when one of them has gone since, with a merge or its time to live."""
-    if not positions:
+    """The columns of some of the rows of `find_few`; None when one of them has gone since, with a merge or its time to live."""
+    if not few:
         return []
+    positions = [order.position(row) for row in few]
     (column, bound), *_ = order.keys
     between = conditions.only(
         f"{column} <= {bound.format('first_ms')} AND {column} >= {bound.format('last_ms')}",
@@ -43,7 +44,7 @@ def rows_of(
         last_ms=min(position[0] for position in positions),
     )
     found: dict[Position, Row] = {}
-    for asked in lookups(between, [order.identity_at(position) for position in positions]):
+    for asked in lookups(between, order, few):
         select = f"SELECT {order.selection}, {selection} FROM {asked.source.table} WHERE {asked.where}"
         rows = database.rows(select, asked.parameters)
         there = {order.position(row): row for row in rows}

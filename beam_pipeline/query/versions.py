@@ -12,8 +12,9 @@ from beam_pipeline.query.sources import Row
 
 PART = "cityHash64(_part)"
 """Which of the table's parts a row is in, as a number."""
-ROW = f"{PART} AS _part_hash, _part_offset AS _row, toUnixTimestamp64Milli(ingested_at) AS _since"
-"""Which row it is, and when it was ingested: what `newest_of` must know of rows."""
+ROW = f"event_hash AS _event, {PART} AS _part_hash, _part_offset AS _row, toUnixTimestamp64Milli(ingested_at) AS _since"
+"""Of which event it is, which row it is, and when it was ingested: what `newest_of` must know of rows."""
+_HASH_BYTES = 24
 _MAX_LOOKUP_BYTES = 32_000
 """Ids are sent in the request's line, which servers and proxies bound."""
 
@@ -35,10 +36,10 @@ def newest_of(
         read.setdefault(order.identity(row), []).append(row)
     # What was ingested before all of them is no newer version of any.
     versions = conditions.since(min((row["_since"] for row in doubtful), default=0))
-    newest = _newest_versions(database, versions, sorted(read))
+    newest = _newest_versions(database, versions, order, [read[identity][0] for identity in sorted(read)])
     # One in the place of an older row that was not read itself does not meet the conditions, or has come since.
     unread = [
-        identity
+        read[identity][0]
         for identity, version in newest.items()
         if version.time_ms in map(order.time_ms, read[identity]) and not any(map(version.is_of, read[identity]))
     ]
@@ -69,14 +70,14 @@ class _Version(NamedTuple):
 
 
 def _newest_versions(
-    database: Database, versions: Conditions, identities: Sequence[tuple[str, ...]]
+    database: Database, versions: Conditions, order: Order, rows: Sequence[Row]
 ) -> dict[tuple[str, ...], _Version]:
-    """The newest of each of some events, if it has any."""
+    """The newest of the events of some rows, if it has any; no two of the rows are of one event."""
     source, columns = versions.source, versions.telling
     places = [source.identifying.index(column) for column in columns]
     told = ", ".join(f"{column} AS _{place}" for place, column in enumerate(columns))
     found: dict[tuple[str, ...], _Version] = {}
-    for asked in lookups(versions, identities):
+    for asked in lookups(versions, order, rows):
         for row in database.rows(
             f"SELECT {told}, {source.version} AS _version, {ROW}, toUnixTimestamp64Milli({source.time}) AS _time "
             f"FROM {source.table} WHERE {asked.where_versions}",
@@ -85,6 +86,7 @@ def _newest_versions(
             key = tuple(row[f"_{place}"] for place in range(len(columns)))
             version = _Version(row["_version"], row["_part_hash"], row["_row"], row["_time"])
             found[key] = max(found.get(key, version), version)
+    identities = map(order.identity, rows)
     keys = {identity: tuple(identity[place] for place in places) for identity in identities}
     return {identity: found[key] for identity, key in keys.items() if key in found}
 
@@ -95,36 +97,35 @@ def _newest_rows(
     versions: Conditions,
     order: Order,
     selected: str,
-    identities: Sequence[tuple[str, ...]],
+    rows: Sequence[Row],
 ) -> dict[tuple[str, ...], Row]:
-    """The newest rows of some events, if they meet the conditions."""
+    """The newest rows of the events of some rows, if they meet the conditions; no two of the rows are of one event."""
     found: dict[tuple[str, ...], Row] = {}
-    for asked in lookups(versions, identities):
-        rows = database.rows(
+    for asked in lookups(versions, order, rows):
+        newest = database.rows(
             f"SELECT {selected}, {conditions.matches} AS _matches FROM {asked.source.table} WHERE {asked.where_versions} "
             f"ORDER BY {asked.source.version} DESC LIMIT 1 BY {', '.join(asked.source.identifying)}",
             asked.parameters,
         )
-        found |= {order.identity(row): row for row in rows if row["_matches"]}
+        found |= {order.identity(row): row for row in newest if row["_matches"]}
     return found
 
 
-def _among(conditions: Conditions, identities: Sequence[tuple[str, ...]]) -> Conditions:
-    """The conditions on these events, and perhaps on some others."""
-    places = {column: conditions.source.identifying.index(column) for column in conditions.telling}
-    return conditions.among(
-        {column: sorted({identity[place] for identity in identities}) for column, place in places.items()}
-    )
-
-
-def lookups(conditions: Conditions, identities: Sequence[tuple[str, ...]]) -> Iterator[Conditions]:
-    """The conditions on some of these events at a time, and perhaps on some others: no more than fit into a request."""
+def lookups(conditions: Conditions, order: Order, rows: Sequence[Row]) -> Iterator[Conditions]:
+    """The conditions on the events of some rows at a time, no more than fit into a request."""
     first = size = 0
-    for place, identity in enumerate(identities):
-        length = sum(len(part.encode()) + 8 for part in identity)
+    for place, row in enumerate(rows):
+        length = _HASH_BYTES + sum(len(part.encode()) + 8 for part in order.identity(row))
         size += length
         if size > _MAX_LOOKUP_BYTES and place > first:
-            yield _among(conditions, identities[first:place])
+            yield _among(conditions, order, rows[first:place])
             first, size = place, length
-    if identities:
-        yield _among(conditions, identities[first:])
+    if rows:
+        yield _among(conditions, order, rows[first:])
+
+
+def _among(conditions: Conditions, order: Order, rows: Sequence[Row]) -> Conditions:
+    identities = [order.identity(row) for row in rows]
+    places = {column: conditions.source.identifying.index(column) for column in conditions.telling}
+    ids = {column: sorted({identity[place] for identity in identities}) for column, place in places.items()}
+    return conditions.among(ids, [row["_event"] for row in rows])

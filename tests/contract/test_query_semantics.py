@@ -106,6 +106,32 @@ def test_a_version_of_the_same_time_behind_a_pages_edge_is_not_missed(
         assert [(one.id, one.deployment_id) for page in pages for one in page] == [("s", ""), ("t", "c"), ("u", "")]
 
 
+@pytest.mark.parametrize(("event_type", "field"), [("trace", "status"), ("span", "status"), ("log", "level")])
+def test_an_event_that_shares_its_project_with_one_and_its_id_with_another_is_listed_once(
+    database: ClickHouse, provider: ClickHouseQueryProvider, event_type: str, field: str
+) -> None:
+    def versions(project: str, identity: str, *values: str) -> list[events.Delivery]:
+        own = {"id": identity, "project_id": project} | ({"trace_id": "t"} if event_type == "span" else {})
+        return [
+            events.row(event_type, **own, deployment_id=f"{n}", ingested_at=LOADED + n * MS, **{field: value})
+            for n, value in enumerate(values)
+        ]
+
+    better = "debug" if field == "level" else "ok"
+    # The newest versions of (a, 1) and (b, 2) are to be looked up; (a, 2) is not, and has both of its own in the page.
+    for rows in (
+        versions("a", "1", "error", better),
+        versions("b", "2", "error", better),
+        versions("a", "2", "error", "error"),
+    ):
+        events.insert(database, event_type, rows)
+    list_events = getattr(provider, f"list_{event_type}s")
+    for count in ("exact", "none"):
+        page = list_events(**{field: "error"}, count=count)
+        assert [(one.project_id, one.id, one.deployment_id) for one in page] == [("a", "2", "1")]
+        assert page.total == (1 if count == "exact" else None)
+
+
 def test_latest_events_are_found_in_any_part_of_a_long_range(
     database: ClickHouse, provider: ClickHouseQueryProvider
 ) -> None:

@@ -127,7 +127,7 @@ _FIELDS: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
 
 
 def deliveries(
-    event_type: str, *, max_size: int = 14, **fixed: st.SearchStrategy[Any]
+    event_type: str, *, min_size: int = 0, max_size: int = 14, **fixed: st.SearchStrategy[Any]
 ) -> st.SearchStrategy[list[Delivery]]:
     """Deliveries of few events, so that there are many versions; each has an `ingested_at` of its own, in any order."""
     row = st.fixed_dictionaries(
@@ -140,7 +140,7 @@ def deliveries(
             **fixed,
         }
     )
-    return st.lists(row, max_size=max_size).flatmap(
+    return st.lists(row, min_size=min_size, max_size=max_size).flatmap(
         lambda rows: st.permutations(range(len(rows))).map(
             lambda order: [
                 {**row, "ingested_at": LOADED + timedelta(milliseconds=place)}
@@ -156,6 +156,32 @@ _PLAIN: Delivery = {
     **{"span_id": None, "parent_span_id": None, "kind": "internal", "level": "info", "message": "m", "type": "gauge"},
     **{"value": 1.5, "normalized_value": None, "comment": None, "unit": None, "start_time": NOON, "timestamp": NOON},
 }
+
+
+_MOMENTS = st.sampled_from((*[0] * 6, 1, 7_200_000)).map(at)
+_MEASURE = {"trace": "duration_ms", "span": "duration_ms", "log": "level", "metric": "value", "score": "value"}
+
+
+def crowded_deliveries(event_type: str) -> st.SearchStrategy[list[Delivery]]:
+    """Many versions at few times, of events each of which shares parts of its identity with others."""
+    plain = {name: st.just(value) for name, value in _PLAIN.items() if name in _FIELDS[event_type]}
+    varied = {
+        **dict.fromkeys(IDENTITY[event_type], st.sampled_from("xyz")),
+        "deployment_id": st.sampled_from(["", "d1", "d2"]),
+        TABLES[event_type].time_column: _MOMENTS,
+        _MEASURE[event_type]: st.sampled_from(["info", "error"] if event_type == "log" else [1, 2]),
+    }
+    return deliveries(event_type, min_size=16, max_size=28, **{**plain, **varied})
+
+
+@st.composite
+def crowded_filters(draw: st.DrawFn, event_type: str) -> Filters:
+    """Filters that some versions of an event meet and others do not."""
+    chosen: Filters = {**draw(st.sampled_from(({}, {}, {}, {"project_id": PROJECTS[0]}, {"deployment_id": "d1"})))}
+    if draw(st.sampled_from((True, True, True, False))):
+        chosen |= {"level": "error"} if event_type == "log" else {f"min_{_MEASURE[event_type]}": 2}
+    chosen |= draw(st.just({}) | st.fixed_dictionaries({}, optional={"start": _MOMENTS, "end": _MOMENTS}))
+    return _from_first_to_last(chosen)
 
 
 def row(event_type: str, **fields: Any) -> Delivery:
@@ -359,6 +385,10 @@ def filters(draw: st.DrawFn, event_type: str, *, most: int = 3) -> Filters:
             own = _FIELDS[event_type].get(name)
             strategy = _FILTER_VALUES.get(name, texts if own is None else own.filter(lambda value: value is not None))
             chosen[name] = draw(strategy)
+    return _from_first_to_last(chosen)
+
+
+def _from_first_to_last(chosen: Filters) -> Filters:
     if "start" in chosen and "end" in chosen and chosen["start"] > chosen["end"]:
         chosen["start"], chosen["end"] = chosen["end"], chosen["start"]
     return chosen
