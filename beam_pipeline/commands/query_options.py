@@ -17,10 +17,13 @@ from beam_pipeline.query.filters import FILTERS, JsonPath, JsonValue
 _WITH_OFFSET = re.compile(r"\d[T ].*(Z|[+-]\d\d(:?\d\d)?)$", re.IGNORECASE)
 
 
-def moment(text: str) -> datetime:
-    """A time: ISO 8601, or how long ago, such as 2h. One without an offset is naive: it is of the zone of --tz."""
+def moment(text: str) -> datetime | timedelta:
+    """A time: ISO 8601, or how long ago, such as 2h, which stays as it is said: a cursor knows when that was.
+
+    One without an offset is naive: it is of the zone of --tz.
+    """
     try:
-        return datetime.now(timezone.utc) - timedelta(seconds=seconds(text))
+        return timedelta(seconds=seconds(text))
     except argparse.ArgumentTypeError:
         pass
     try:
@@ -132,7 +135,9 @@ FILTER_OPTIONS = (
 )
 PAGE = Option("page", whole, None, "lists: which page, from 0", "", "N")
 PER_PAGE = Option("per_page", whole, None, "lists: events on a page, at most 1000; default: 50", "", "N")
-CURSOR = Option("cursor", str, None, "lists: go on behind a page, by what it printed", "", "CURSOR")
+CURSOR = Option(
+    "cursor", str, None, "lists: go on behind a page, by what it printed, in the same range of time", "", "CURSOR"
+)
 COUNT = Option("count", choice("exact", "none"), "exact", "lists: whether to count all pages", "", "COUNT")
 MOVED = Option("moved", seconds, 21_600.0, "how far outside of the range newer versions count", "", "DURATION")
 ORDER = Option("order", choice("newest", "oldest"), "newest", "lists: which events come first: newest, oldest")
@@ -226,8 +231,10 @@ def query_filters(action: str, values: Mapping[str, Any]) -> dict[str, Any]:
     given = {option.name: values[option.name] for option in FILTER_OPTIONS}
     for bound, option in (("start", "since"), ("end", "until")):
         time = given.pop(option)
-        given[bound] = time.replace(tzinfo=values["tz"]) if time is not None and time.tzinfo is None else time
-    return {name: value for name, value in given.items() if value not in (None, False)}
+        naive = isinstance(time, datetime) and time.tzinfo is None
+        given[bound] = time.replace(tzinfo=values["tz"]) if naive else time
+    # Not by comparison: 0 is a value, and equal to False.
+    return {name: value for name, value in given.items() if value is not None and value is not False}
 
 
 def query_problems(action: str, values: Mapping[str, Any]) -> list[str]:

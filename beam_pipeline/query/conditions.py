@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from typing import Any
 
-from beam_pipeline.query.errors import BadArgument
+from beam_pipeline.query.errors import BadArgument, shown
 from beam_pipeline.query.filters import FILTERS, Parameters
 from beam_pipeline.query.sources import Source
-from beam_pipeline.query.times import HOUR_MS, clamped, first_ms, last_ms
+from beam_pipeline.query.times import HOUR_MS, ago_ms, clamped, first_ms, last_ms
 
 SHORT_MS = 6 * HOUR_MS
 MOVED_MS = 6 * HOUR_MS
 """How far outside of a range of time a newer version is looked for, unless a provider is told otherwise."""
+_ON_TIME = ("start_ms", "end_ms", "near_start_ms", "near_end_ms")
+"""Parameters of the range of time."""
 _NOT_COLUMNS = ("start", "end", "ignore_case")
 
 
@@ -35,6 +38,9 @@ class Conditions:
     moved_ms: int = MOVED_MS
     near: tuple[str, ...] = ()
     """Conditions on the time of the versions that are compared: the range, and somewhat before and after it."""
+    start_ago_ms: int | None = None
+    """How long ago the start was when it was given so."""
+    end_ago_ms: int | None = None
 
     @property
     def where(self) -> str:
@@ -49,7 +55,7 @@ class Conditions:
     @property
     def are_on_time_only(self) -> bool:
         """Whether versions that differ in what they meet differ in their time."""
-        return len(self.other) == (self.start_ms is not None) + (self.end_ms is not None)
+        return not self._beside_time
 
     @property
     def may_leave_few(self) -> bool:
@@ -73,9 +79,16 @@ class Conditions:
 
     @property
     def digest(self) -> str:
-        """The same for the same conditions, whatever their order."""
-        asked = (sorted((*self.identifying, *self.other)), sorted(self.parameters.items()))
-        return hashlib.sha256(repr((self.source.event_type, asked)).encode()).hexdigest()[:12]
+        """The same for the same conditions on anything but the range of time, whatever their order."""
+        conditions = sorted((*self.identifying, *self._beside_time))
+        parameters = sorted((name, value) for name, value in self.parameters.items() if name not in _ON_TIME)
+        asked = (self.source.event_type, conditions, parameters, self.moved_ms)
+        return hashlib.sha256(repr(asked).encode()).hexdigest()[:12]
+
+    @property
+    def _beside_time(self) -> tuple[str, ...]:
+        """The other conditions without those on the range of time."""
+        return self.other[(self.start_ms is not None) + (self.end_ms is not None) :]
 
     @property
     def is_short(self) -> bool:
@@ -106,11 +119,10 @@ class Conditions:
 
     def between(self, start_ms: int | None, end_ms: int | None, name: str = "") -> Conditions:
         """The same on another range of time; `name` tells its parameters from those of other ranges."""
-        own = (self.start_ms is not None) + (self.end_ms is not None)
         on_time, near, parameters = _on_time(self.source, start_ms, end_ms, self.moved_ms, name)
         return replace(
             self,
-            other=(*on_time, *self.other[own:]),
+            other=(*on_time, *self._beside_time),
             near=near,
             parameters={**self.parameters, **parameters},
             start_ms=start_ms,
@@ -134,15 +146,20 @@ def conditions(
     for name in given:
         if name not in known and name not in _NOT_COLUMNS:
             raise BadArgument("filter", name, f"one of {', '.join(sorted({*known, *_NOT_COLUMNS}))}")
-    if project_id is not None and given.setdefault("project_id", project_id) != project_id:
-        raise BadArgument("project_id", given["project_id"], f"{project_id!r}, the project of this provider, or None")
+    if project_id is not None:
+        if given.get("project_id", project_id) != project_id:
+            raise BadArgument(
+                "project_id", given["project_id"], f"{project_id!r}, the project of this provider, or None"
+            )
+        given["project_id"] = project_id
     ignore_case = given.pop("ignore_case", False)
     if not isinstance(ignore_case, bool):
         raise BadArgument("ignore_case", ignore_case, "True or False")
-    start_ms = first_ms("start", given.pop("start")) if "start" in given else None
-    end_ms = last_ms("end", given.pop("end")) if "end" in given else None
+    now, start, end = datetime.now(timezone.utc), given.pop("start", None), given.pop("end", None)
+    start_ms = None if start is None else first_ms("start", start, now)
+    end_ms = None if end is None else last_ms("end", end, now)
     if start_ms is not None and end_ms is not None and start_ms > end_ms:
-        raise BadArgument("start", filters["start"], f"no later than the end, {filters['end'].isoformat()}")
+        raise BadArgument("start", start, f"no later than the end, {shown(end)}")
     identifying = list[str]()
     on_time, near, parameters = _on_time(source, start_ms, end_ms, moved_ms)
     other = list(on_time)
@@ -151,7 +168,9 @@ def conditions(
         (identifying if name in source.identifying else other).extend(compiled)
         parameters |= values
     return Conditions(
-        source, tuple(identifying), tuple(other), parameters, given, start_ms, end_ms, moved_ms, tuple(near)
+        *(source, tuple(identifying), tuple(other), parameters, given, start_ms, end_ms, moved_ms, tuple(near)),
+        start_ago_ms=ago_ms(start),
+        end_ago_ms=ago_ms(end),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from transforms.clickhouse import ClickHouseError, SchemaError, Unavailable
@@ -30,12 +30,18 @@ class BadArgument(QueryError, ValueError):
         self.value = value
         self.expected = expected
         """What would be right."""
-        shown = value.isoformat() if isinstance(value, datetime) else repr(value)
-        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
-        super().__init__(f"{argument}: {shown} must be {expected}")
+        super().__init__(f"{argument}: {shown(value)} must be {expected}")
 
     def __reduce__(self) -> tuple[type[BadArgument], tuple[str, Any, str]]:
         return type(self), (self.argument, self.value, self.expected)
+
+
+def shown(value: Any) -> str:
+    """A value in a message: times as people write them, anything that is long cut off."""
+    if isinstance(value, (datetime, timedelta)):
+        return value.isoformat() if isinstance(value, datetime) else str(value)
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 class NotFound(QueryError, LookupError):

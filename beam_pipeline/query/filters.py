@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypedDict, Union
 
 from beam_pipeline.query.errors import BadArgument
@@ -26,10 +26,10 @@ class ScopeFilters(TypedDict, total=False):
 
     project_id: str | None
     deployment_id: str | None
-    start: datetime | None
-    """The first moment, inclusive."""
-    end: datetime | None
-    """The last moment, inclusive."""
+    start: datetime | timedelta | None
+    """The first moment, inclusive; a timedelta tells how long ago it was."""
+    end: datetime | timedelta | None
+    """The last moment, inclusive, likewise."""
 
 
 class _NameFilters(ScopeFilters, total=False):

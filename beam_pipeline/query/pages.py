@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -13,6 +11,7 @@ from typing import Any, Literal
 
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.counts import Counted, count_events, first_are_single
+from beam_pipeline.query.cursors import decode_cursor, encode_cursor
 from beam_pipeline.query.database import Database
 from beam_pipeline.query.errors import BadArgument
 from beam_pipeline.query.model import Event, Page
@@ -53,7 +52,7 @@ def read_page(
     if cursor is not None:
         if page is not None:
             raise BadArgument("page", page, "left out when there is a cursor")
-        after = decode_cursor(cursor, conditions, order)
+        conditions, after = decode_cursor(cursor, conditions, order)
     else:
         page = whole("page", page or 0, 0, MAX_SKIPPED)
         if page * per_page > MAX_SKIPPED:
@@ -72,7 +71,7 @@ def read_page(
         page=page,
         total=total,
         has_more=has_more,
-        next_cursor=encode_cursor(conditions, order.position(rows[per_page - 1]), first) if has_more else None,
+        next_cursor=encode_cursor(conditions, order, order.position(rows[per_page - 1])) if has_more else None,
     )
 
 
@@ -179,39 +178,6 @@ def read_slowest(database: Database, source: Source[Event], conditions: Conditio
     timed = conditions.only("duration_ms IS NOT NULL")
     found = newest_rows(database, [timed], Order(source, "duration_ms"), None, source.selection, limit)
     return [source.event(row) for row in islice(found, limit)]
-
-
-def encode_cursor(conditions: Conditions, position: Position, first: Direction = "newest") -> str:
-    """A position in the list of these conditions, in letters that fit into a URL."""
-    text = json.dumps([_digest(conditions, first), *position], separators=(",", ":"))
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _digest(conditions: Conditions, first: Direction) -> str:
-    """What a cursor and the list that it is for have in common."""
-    return conditions.digest + ("-oldest" if first == "oldest" else "")
-
-
-def decode_cursor(cursor: Any, conditions: Conditions, order: Order) -> Position:
-    """Raises BadArgument for anything but a cursor of a list with the same conditions in the same order."""
-    problem = BadArgument(
-        "cursor", cursor, "the next_cursor of a page of the same list, with the same filters and order"
-    )
-    try:
-        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        digest, *position = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        raise problem from None
-    types = [*(int for _ in order.keys), *(str for _ in order.ties)]
-    if digest != _digest(conditions, order.first) or [type(value) for value in position] != types:
-        raise problem
-    if any(not -(2**63) <= value < 2**63 for value in position if isinstance(value, int)):
-        raise problem
-    try:
-        "".join(value for value in position if isinstance(value, str)).encode()
-    except UnicodeEncodeError:
-        raise problem from None
-    return tuple(position)
 
 
 def whole(argument: str, value: Any, least: int, most: int) -> int:

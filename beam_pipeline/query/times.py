@@ -1,4 +1,7 @@
-"""Times as the query API takes and gives them: aware datetimes outside, whole milliseconds since 1970 inside."""
+"""Times as the query API takes and gives them: aware datetimes outside, whole milliseconds since 1970 inside.
+
+A time may also be given as a timedelta: how long ago it was.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from beam_pipeline.query.errors import BadArgument
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MS = timedelta(milliseconds=1)
+_FIRST = datetime.min.replace(tzinfo=timezone.utc) - _EPOCH
 _FIRST_MS = (datetime(1900, 1, 1, tzinfo=timezone.utc) - _EPOCH) // _MS
 _LAST_MS = (datetime(2300, 1, 1, tzinfo=timezone.utc) - _EPOCH) // _MS - 1
 HOUR_MS = 3_600_000
@@ -18,14 +22,19 @@ def from_ms(milliseconds: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=milliseconds)
 
 
-def first_ms(argument: str, value: object) -> int:
+def first_ms(argument: str, value: object, now: datetime) -> int:
     """The first millisecond at or after a time."""
-    return -(-_since_epoch(argument, value) // _MS)
+    return -(-_since_epoch(argument, value, now) // _MS)
 
 
-def last_ms(argument: str, value: object) -> int:
+def last_ms(argument: str, value: object, now: datetime) -> int:
     """The last millisecond at or before a time."""
-    return _since_epoch(argument, value) // _MS
+    return _since_epoch(argument, value, now) // _MS
+
+
+def ago_ms(value: object) -> int | None:
+    """How long ago a time is that was given so."""
+    return value // _MS if isinstance(value, timedelta) else None
 
 
 def clamped(milliseconds: int) -> int:
@@ -33,7 +42,9 @@ def clamped(milliseconds: int) -> int:
     return min(max(milliseconds, _FIRST_MS - 1), _LAST_MS + 1)
 
 
-def _since_epoch(argument: str, value: object) -> timedelta:
+def _since_epoch(argument: str, value: object, now: datetime) -> timedelta:
+    if isinstance(value, timedelta) and value >= timedelta():
+        return max(now - _EPOCH - value, _FIRST)
     if not isinstance(value, datetime) or value.tzinfo is None or value.utcoffset() is None:
-        raise BadArgument(argument, value, "a datetime with a time zone")
+        raise BadArgument(argument, value, "a datetime with a time zone, or a timedelta of how long ago it was")
     return value - _EPOCH

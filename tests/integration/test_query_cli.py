@@ -95,6 +95,24 @@ def test_lists_in_tables_json_and_csv(query: Query) -> None:
     assert {json.loads(row["attributes"])["user"]["id"] for row in rows} == {0, 1, 2}
 
 
+def test_a_cursor_goes_on_in_the_range_of_its_page(query: Query) -> None:
+    since = ("traces", "--since=36500d", "--per_page=3", "--json")
+    first = query(*since).json
+    assert (first["total"], first["has_more"]) == (5, True)
+    cursor = f"--cursor={first['next_cursor']}"
+    for repeated in (since, ("traces", "--per_page=3", "--json")):
+        rest = query(*repeated, cursor).json
+        assert (len(rest["traces"]), rest["total"], rest["has_more"]) == (2, 5, False)
+    for other, message in (
+        ("--since=2h", "--since: 2:00:00 must be 36500 days, 0:00:00, or left out"),
+        (f"--since={DAY}", f"--since: {DAY}T00:00:00+00:00 must be 36500 days, 0:00:00, or left out"),
+        ("--until=1h", "--until: 1:00:00 must be left out"),
+        ("--status=ok", "--cursor: "),
+    ):
+        refused = query("traces", "--per_page=3", other, cursor)
+        assert refused.code == 2 and message in refused.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "ids"),
     [

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from beam_pipeline.query import BadArgument, ClickHouseQueryProvider, QueryError, Trace
 from beam_pipeline.query.conditions import conditions
+from beam_pipeline.query.cursors import decode_cursor, encode_cursor
 from beam_pipeline.query.order import Order
-from beam_pipeline.query.pages import decode_cursor, encode_cursor
 from beam_pipeline.query.sources import SPANS, TRACES
+from beam_pipeline.query.times import from_ms
 from tests.support import query_events as events
 
 UTC = timezone.utc
@@ -123,15 +124,15 @@ def test_a_bad_argument_is_short_and_can_be_pickled() -> None:
 @given(st.integers(-(2**60), 2**60), st.text(st.characters(exclude_categories=["Cs"])), st.text("ab'\\"))
 def test_a_cursor_holds_a_position(moment: int, identity: str, project: str) -> None:
     asked = conditions(TRACES, {"name": "n"}, None)
-    cursor = encode_cursor(asked, (moment, identity, project))
-    assert decode_cursor(cursor, asked, Order(TRACES)) == (moment, identity, project)
+    cursor = encode_cursor(asked, Order(TRACES), (moment, identity, project))
+    assert decode_cursor(cursor, asked, Order(TRACES)) == (asked, (moment, identity, project))
     assert cursor.replace("-", "").replace("_", "").isalnum()
 
 
 def test_a_cursor_is_of_one_list() -> None:
     when = datetime(2100, 1, 1, tzinfo=UTC)
     asked = conditions(TRACES, {"name": "n", "start": when}, "p")
-    cursor = encode_cursor(asked, (1, "a", "p"))
+    cursor = encode_cursor(asked, Order(TRACES), (1, "a", "p"))
     assert decode_cursor(
         cursor, conditions(TRACES, {"start": when, "name": "n", "project_id": "p"}, None), Order(TRACES)
     )
@@ -139,11 +140,75 @@ def test_a_cursor_is_of_one_list() -> None:
         conditions(TRACES, {"name": "m", "start": when}, "p"),
         conditions(TRACES, {"name": "n", "start": when}, "q"),
         conditions(TRACES, {"name": "n", "start": when}, None),
-        conditions(TRACES, {"name": "n", "end": when}, "p"),
+        conditions(TRACES, {"name": "n", "start": when}, "p", moved_ms=1),
         conditions(SPANS, {"name": "n", "start": when}, "p"),
     ):
         with pytest.raises(BadArgument, match="the next_cursor of a page of the same list, with the same filters"):
             decode_cursor(cursor, other, Order(other.source))
+    with pytest.raises(BadArgument, match="with the same filters and order"):
+        decode_cursor(cursor, asked, Order(TRACES, first="oldest"))
+
+
+DAY = datetime(2100, 1, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def cursor_of(**filters: Any) -> str:
+    return encode_cursor(conditions(TRACES, filters, None), Order(TRACES), (1, "a", "p"))
+
+
+@pytest.mark.parametrize(
+    ("made_for", "given"),
+    [
+        ({}, {}),
+        ({"start": DAY}, {}),
+        ({"start": DAY, "end": DAY + HOUR}, {"end": DAY + HOUR}),
+        ({"start": HOUR}, {"start": HOUR}),
+        ({"start": HOUR}, {}),
+        ({"start": 2 * HOUR, "end": HOUR}, {"start": 2 * HOUR}),
+        ({"start": timedelta.max, "end": timedelta()}, {"start": timedelta.max}),
+    ],
+)
+def test_a_cursor_goes_on_in_the_range_of_its_own_page(made_for: dict[str, Any], given: dict[str, Any]) -> None:
+    first = conditions(TRACES, made_for, None)
+    cursor = encode_cursor(first, Order(TRACES), (1, "a", "p"))
+    later = conditions(TRACES, given, None)
+    asked, position = decode_cursor(cursor, later, Order(TRACES))
+    assert asked == first
+    assert encode_cursor(asked, Order(TRACES), position) == cursor
+
+
+@pytest.mark.parametrize(
+    ("made_for", "given", "message"),
+    [
+        ({"start": DAY}, {"start": DAY + HOUR}, "start: 2100-01-01T01:00:00+00:00 must be 2100-01-01T00:00:00+00:00"),
+        ({"start": DAY, "end": DAY + HOUR}, {"start": DAY, "end": DAY}, "end: 2100-01-01T00:00:00+00:00 must be 2100-"),
+        ({"start": HOUR}, {"start": 2 * HOUR}, "start: 2:00:00 must be 1:00:00, or left out"),
+        ({"start": HOUR}, {"start": DAY}, "start: 2100-01-01T00:00:00+00:00 must be 1:00:00, or left out"),
+        ({"start": DAY}, {"start": HOUR}, "start: 1:00:00 must be 2100-01-01T00:00:00+00:00, or left out"),
+        ({}, {"start": HOUR}, "start: 1:00:00 must be left out: the cursor is of a list with another range"),
+        ({"start": DAY}, {"end": DAY}, "end: 2100-01-01T00:00:00+00:00 must be left out"),
+    ],
+)
+def test_a_cursor_with_another_range_is_refused_and_both_are_named(
+    made_for: dict[str, Any], given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BadArgument) as raised:
+        decode_cursor(cursor_of(**made_for), conditions(TRACES, given, None), Order(TRACES))
+    assert message in str(raised.value)
+
+
+def test_a_time_may_be_given_as_how_long_ago_it_was() -> None:
+    before = datetime.now(UTC)
+    asked = conditions(TRACES, {"start": HOUR, "end": timedelta(milliseconds=1500)}, None)
+    after = datetime.now(UTC)
+    assert asked.start_ms is not None and asked.end_ms is not None
+    assert before - HOUR <= from_ms(asked.start_ms) <= after - HOUR + timedelta(milliseconds=1)
+    assert asked.end_ms - asked.start_ms in (3_598_500, 3_598_499)
+    with pytest.raises(BadArgument, match="start: 1:00:00 must be no later than the end, 2:00:00"):
+        conditions(TRACES, {"start": HOUR, "end": 2 * HOUR}, None)
+    with pytest.raises(BadArgument, match="end: -1 day, 0:00:00 must be a datetime with a time zone, or a timedelta"):
+        conditions(TRACES, {"end": -timedelta(days=1)}, None)
 
 
 @pytest.mark.parametrize(
@@ -157,17 +222,23 @@ def test_a_cursor_is_of_one_list() -> None:
             "null",
             "5",
             '["DIGEST"]',
-            '["DIGEST", 1, "a"]',
-            '["DIGEST", "1", "a", "p"]',
+            '["DIGEST", 1, "a", "p"]',
+            '["DIGEST", NO, NO, 1, "a"]',
+            '["DIGEST", NO, NO, "1", "a", "p"]',
             "[" * 100_000,
         ),
-        *('["DIGEST", 1, "a", 2]', '["DIGEST", true, "a", "p"]', '["DIGEST", 99999999999999999999, "a", "p"]'),
-        '["DIGEST", 1, "a", "\\ud800"]',
+        *('["DIGEST", NO, NO, 1, "a", 2]', '["DIGEST", NO, NO, true, "a", "p"]'),
+        *('["DIGEST", NO, NO, 99999999999999999999, "a", "p"]', '["DIGEST", NO, NO, 1, "a", "\\ud800"]'),
+        *('["DIGEST", NO, [1], 1, "a", "p"]', '["DIGEST", NO, 1, 1, "a", "p"]', '["DIGEST", NO, "no", 1, "a", "p"]'),
+        *('["DIGEST", NO, [null, 1], 1, "a", "p"]', '["DIGEST", [true, null], NO, 1, "a", "p"]'),
+        *('["DIGEST", [1e300, null], NO, 1, "a", "p"]', '["DIGEST", [1, 99999999999999999999], NO, 1, "a", "p"]'),
+        '["DIGEST", NO, [99999999999999999999, null], 1, "a", "p"]',
     ],
 )
 def test_anything_else_is_no_cursor(text: str) -> None:
     asked = conditions(TRACES, {}, None)
-    made = base64.urlsafe_b64encode(text.replace("DIGEST", asked.digest).encode()).decode()
+    text = text.replace("DIGEST", asked.digest).replace("NO", "[null, null]")
+    made = base64.urlsafe_b64encode(text.encode()).decode()
     for cursor in (made, text, f"{made}é", made.encode(), 5):
         with pytest.raises(BadArgument, match="cursor"):
             decode_cursor(cursor, asked, Order(TRACES))
