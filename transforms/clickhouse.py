@@ -185,7 +185,7 @@ class ClickHouse:
     """
 
     def __init__(self, config: ClickHouseConfig) -> None:
-        self.config = config
+        self._config = config
         problems = config.problems()
         if problems:
             raise ClickHouseError("; ".join(problems))
@@ -196,6 +196,11 @@ class ClickHouse:
         self._closed = False
         self._away = False
         self.server_version: str = self._retrying(lambda client: client.server_version)
+
+    @property
+    def config(self) -> ClickHouseConfig:
+        """What it was made of; it stays connected to that."""
+        return self._config
 
     def __repr__(self) -> str:
         return f"ClickHouse({self.config.place!r}, database={self.config.database!r})"

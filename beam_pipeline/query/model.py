@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import InitVar, dataclass
 from datetime import datetime, timedelta
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from beam_pipeline.query.errors import BadArgument
+import pyarrow as pa
+
+from beam_pipeline.query.errors import BadArgument, QueryError
+from beam_pipeline.query.frames import arrow_table, pandas_frame, polars_frame
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
 
 Event = TypeVar("Event")
 SourceName = Literal["rollup", "events", "rollup+events"]
@@ -157,11 +164,20 @@ class Score:
         return _parsed(self.metadata_json, {})
 
 
+class _Listed(Sequence[Event]):
+    """Where the pages behind a page come from: no field, since it is neither compared nor copied with the page."""
+
+    __slots__ = ("_read_behind",)
+    _read_behind: Callable[[str], Page[Event]] | None
+
+
 @dataclass(frozen=True, slots=True)
-class Page(Generic[Event]):
-    """Some of a list in its order."""
+class Page(_Listed[Event]):
+    """Some of a list, in its order; events of the same time by id. A sequence of its own events: `page[0]`, `len(page)`."""
 
     items: list[Event]
+    event_type: str
+    """What they are: trace, span, log, metric or score."""
     per_page: int
     page: int | None
     """Counted from 0; None for one that was reached by a cursor."""
@@ -170,12 +186,59 @@ class Page(Generic[Event]):
     has_more: bool
     next_cursor: str | None
     """For the page behind this one: what arrives in the meantime does not shift it. None when there is none."""
+    read_behind: InitVar[Callable[[str], Page[Event]] | None] = None
+
+    def __post_init__(self, read_behind: Callable[[str], Page[Event]] | None) -> None:
+        object.__setattr__(self, "_read_behind", read_behind)
 
     def __iter__(self) -> Iterator[Event]:
         return iter(self.items)
 
     def __len__(self) -> int:
         return len(self.items)
+
+    @overload
+    def __getitem__(self, place: int) -> Event: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Event]: ...
+
+    def __getitem__(self, place: int | slice) -> Event | list[Event]:
+        return self.items[place]
+
+    def next_page(self) -> Page[Event] | None:
+        """The page behind this one, without the total, or None. Blocks; raises QueryError."""
+        if self.next_cursor is None:
+            return None
+        read_behind = getattr(self, "_read_behind", None)
+        if read_behind is None:
+            raise QueryError("this page is a copy, without its provider: ask that for its next_cursor")
+        following: Page[Event] = read_behind(self.next_cursor)
+        return following
+
+    def iter_pages(self) -> Iterator[Page[Event]]:
+        """This page and those behind it, each read when it is reached."""
+        page: Page[Event] | None = self
+        while page is not None:
+            yield page
+            page = page.next_page()
+
+    def iter_events(self) -> Iterator[Event]:
+        """The events of this page and of those behind it, as `iter_pages`."""
+        for page in self.iter_pages():
+            yield from page.items
+
+    def to_arrow(self) -> pa.Table:
+        """The events as a table with a column for each of their fields: times in milliseconds and UTC, JSON as its text."""
+        return arrow_table(self.event_type, self.items)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The same as a DataFrame of pandas, whole numbers as Int64. Raises ImportError without pandas."""
+        return pandas_frame(self.to_arrow())
+
+    def to_polars(self) -> polars.DataFrame:
+        """The same as a DataFrame of Polars. Raises ImportError without it."""
+        return polars_frame(self.to_arrow())
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,13 +65,16 @@ def read_page(
     )
     rows, total = listing.read()
     has_more = len(rows) > per_page
+    read = partial(read_page, database, source, conditions, page=None, per_page=per_page, count="none", first=first)
     return Page(
         items=[source.event(row) for row in rows[:per_page]],
+        event_type=source.event_type,
         per_page=per_page,
         page=page,
         total=total,
         has_more=has_more,
         next_cursor=encode_cursor(conditions, order, order.position(rows[per_page - 1])) if has_more else None,
+        read_behind=lambda cursor: read(cursor=cursor),
     )
 
 

@@ -109,7 +109,7 @@ class ClickHouseQueryProvider:
             raise BadArgument("max_memory_bytes", max_memory_bytes, "more than 0")
         if not isinstance(moved, timedelta) or moved < timedelta():
             raise BadArgument("moved", moved, "a timedelta of 0 or more")
-        self.project_id = project_id
+        self._project_id = project_id
         self._moved_ms = moved // timedelta(milliseconds=1)
         self._owned: ClickHouse | None = None
         if isinstance(clickhouse, ClickHouseConfig):
@@ -124,6 +124,11 @@ class ClickHouseQueryProvider:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    @property
+    def project_id(self) -> str | None:
+        """The only project whose events are returned; None for all. To ask for another, make another provider."""
+        return self._project_id
 
     def close(self) -> None:
         """Closes the client that the provider has opened, if it has. Waits for what is being counted."""
@@ -401,7 +406,7 @@ class ClickHouseQueryProvider:
         )
 
     def _conditions(self, source: Source[Any], filters: Mapping[str, Any]) -> Conditions:
-        return conditions(source, filters, self.project_id, self._moved_ms)
+        return conditions(source, filters, self._project_id, self._moved_ms)
 
 
 def _operation(of: Any) -> Source[Any]:

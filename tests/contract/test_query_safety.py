@@ -197,6 +197,35 @@ def test_a_project_never_sees_anothers_ids_and_cursors(database: ClickHouse) -> 
     assert [group.group for group in groups] == [{"project_id": "mine"}]
 
 
+def test_what_a_provider_may_see_cannot_be_changed(database: ClickHouse) -> None:
+    mine: Any = ClickHouseQueryProvider(database, project_id="mine")
+    page = mine.list_logs(per_page=1)
+    for target, name, value in (
+        *((mine, "project_id", value) for value in (None, "theirs")),
+        (database, "config", replace(database.config, database="other")),
+        (database.config, "database", "other"),
+    ):
+        with pytest.raises(AttributeError):
+            setattr(target, name, value)
+    with pytest.raises(AttributeError):
+        del mine.project_id
+    assert mine.project_id == "mine"
+    assert {log.project_id for log in page.iter_events()} == {"mine"} and len(list(page.iter_events())) == 2
+
+    class Anything(str):
+        """A string that claims to be equal to any other."""
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        def __ne__(self, other: object) -> bool:
+            return False
+
+        __hash__ = str.__hash__
+
+    assert {log.project_id for log in mine.list_logs(project_id=Anything("theirs"))} == {"mine"}
+
+
 def test_threads_share_a_provider(database: ClickHouse) -> None:
     provider = ClickHouseQueryProvider(database)
 

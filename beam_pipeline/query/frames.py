@@ -1,0 +1,52 @@
+"""Events as tables: of Arrow, and of pandas and Polars, which are optional and imported when they are asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from transforms.events import TABLES, TIME
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+
+
+def arrow_table(event_type: str, events: Sequence[Any]) -> pa.Table:
+    """A column for each field, of the same type whether or not there are events."""
+    schema = _schema(event_type)
+    columns = {name: [getattr(event, name) for event in events] for name in schema.names}
+    return pa.Table.from_pydict(columns, schema)
+
+
+def pandas_frame(table: pa.Table) -> pandas.DataFrame:
+    """Raises ImportError without pandas."""
+    pandas = _imported("pandas", "to_pandas")
+    # Whole numbers of which some are missing would become floats, which are not exact beyond 2**53.
+    return table.to_pandas(types_mapper={pa.int64(): pandas.Int64Dtype()}.get)
+
+
+def polars_frame(table: pa.Table) -> polars.DataFrame:
+    """Raises ImportError without Polars."""
+    return _imported("polars", "to_polars").from_arrow(table)
+
+
+def _schema(event_type: str) -> pa.Schema:
+    """The fields of the event as the query API names them, as they are stored; JSON as text."""
+    table = TABLES[event_type]
+    columns = []
+    for column in (*table.schema, pa.field("ingested_at", TIME)):
+        is_json = pa.types.is_binary(column.type)
+        name = "id" if column.name == table.id_column else column.name
+        columns.append((f"{name}_json", pa.string()) if is_json else (name, column.type))
+    return pa.schema(columns)
+
+
+def _imported(package: str, method: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ImportError(f"{method}() needs {package}: pip install {package}", name=package) from error
