@@ -18,9 +18,9 @@ _WITH_OFFSET = re.compile(r"\d[T ].*(Z|[+-]\d\d(:?\d\d)?)$", re.IGNORECASE)
 
 
 def moment(text: str) -> datetime | timedelta:
-    """A time: ISO 8601, or how long ago, such as 2h, which stays as it is said: a cursor knows when that was.
+    """A time: ISO 8601, or how long ago, such as 2h. The latter stays relative, so that a cursor may say from when.
 
-    One without an offset is naive: it is of the zone of --tz.
+    One without an offset is naive: --tz says what it means.
     """
     try:
         return timedelta(seconds=seconds(text))

@@ -39,7 +39,7 @@ class Conditions:
     near: tuple[str, ...] = ()
     """Conditions on the time of the versions that are compared: the range, and somewhat before and after it."""
     start_ago_ms: int | None = None
-    """How long ago the start was when it was given so."""
+    """How long ago the start was, if it was given that way."""
     end_ago_ms: int | None = None
 
     @property
@@ -79,7 +79,7 @@ class Conditions:
 
     @property
     def digest(self) -> str:
-        """The same for the same conditions on anything but the range of time, whatever their order."""
+        """The same for the same conditions in any order; the range of time does not matter."""
         conditions = sorted((*self.identifying, *self._beside_time))
         parameters = sorted((name, value) for name, value in self.parameters.items() if name not in _ON_TIME)
         asked = (self.source.event_type, conditions, parameters, self.moved_ms)
@@ -98,9 +98,9 @@ class Conditions:
         return self.end_ms - self.start_ms < SHORT_MS
 
     def among(self, ids: Mapping[str, Sequence[str]], hashes: Sequence[int]) -> Conditions:
-        """On some events: their ids by column, by which the indexes find them, and their hashes.
+        """Only these events, by their ids in each column and by their hashes.
 
-        The ids alone would take in other events, those that have the project of one and the id of another.
+        The indexes find them by the ids. These alone would also match an event with the project of one and the id of another.
         """
         where = ["event_hash IN {among_events:Array(UInt64)}"]
         parameters: Parameters = {"among_events": hashes}

@@ -1,7 +1,7 @@
 """Cursors: a position in a list and the range of time that the list is of, in letters that fit into a URL.
 
-A range may be given as how long ago it begins, which is another range whenever it is asked for. A cursor goes on in the
-range of its own page. Of the other filters it holds a digest only, to be compared.
+A range that is given as how long ago it begins is a different one each time. A cursor therefore holds the range of its own
+page, and continues in that. Of the other filters it only holds a digest, to compare them.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def encode_cursor(conditions: Conditions, order: Order, position: Position) -> s
 
 
 def decode_cursor(cursor: Any, conditions: Conditions, order: Order) -> tuple[Conditions, Position]:
-    """The conditions, on the cursor's range of time, and its position.
+    """The conditions with the cursor's range of time, and its position.
 
-    Raises BadArgument for anything but a cursor of a list with the same conditions and order; these may lack the range.
+    Raises BadArgument unless the cursor is of a list with the same conditions and order; the range may be left out.
     """
     problem = BadArgument("cursor", cursor, "the next_cursor of a page of the same list, with the same filters and order")
     try:
@@ -53,9 +53,9 @@ def decode_cursor(cursor: Any, conditions: Conditions, order: Order) -> tuple[Co
     except UnicodeEncodeError:
         raise problem from None
     for name, given, own in zip(("start", "end"), _bounds(conditions), (start, end), strict=True):
-        if not own.is_meant_by(given):
-            right = "left out" if own.ms is None else f"{shown(own.value)}, or left out"
-            raise BadArgument(name, given.value, f"{right}: the cursor is of a list with another range of time")
+        if not own.agrees_with(given):
+            right = "left out" if own.ms is None else f"{shown(own.value)} or left out"
+            raise BadArgument(name, given.value, f"{right}, as for the page that the cursor comes from")
     asked = replace(conditions.between(start.ms, end.ms), start_ago_ms=start.ago_ms, end_ago_ms=end.ago_ms)
     return asked, tuple(position)
 
@@ -67,11 +67,11 @@ def _digest(conditions: Conditions, order: Order) -> str:
 
 @dataclass(frozen=True)
 class _Bound:
-    """Where a range of time begins or ends; None: it does not."""
+    """One end of a range of time; `ms` is None where the range is open."""
 
     ms: int | None
     ago_ms: int | None
-    """How long ago that was, when it was given so."""
+    """How long ago that was, if it was given that way."""
 
     @property
     def is_valid(self) -> bool:
@@ -90,8 +90,8 @@ class _Bound:
             return timedelta(milliseconds=self.ago_ms)
         return None if self.ms is None else from_ms(self.ms)
 
-    def is_meant_by(self, given: _Bound) -> bool:
-        """Whether somebody means this one who now gives that one, or none."""
+    def agrees_with(self, given: _Bound) -> bool:
+        """Whether `given`, which comes with the cursor, is the same or open."""
         return given.ago_ms == self.ago_ms if given.ago_ms is not None else given.ms in (None, self.ms)
 
 

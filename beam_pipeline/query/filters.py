@@ -27,9 +27,9 @@ class ScopeFilters(TypedDict, total=False):
     project_id: str | None
     deployment_id: str | None
     start: datetime | timedelta | None
-    """The first moment, inclusive; a timedelta tells how long ago it was."""
+    """The first moment, inclusive; a timedelta counts back from now."""
     end: datetime | timedelta | None
-    """The last moment, inclusive, likewise."""
+    """The last moment, inclusive; a timedelta counts back from now."""
 
 
 class _NameFilters(ScopeFilters, total=False):

@@ -1,4 +1,4 @@
-"""Events as tables: of Arrow, and of pandas and Polars, which are optional and imported when they are asked for."""
+"""Events as tables: of Arrow, and of pandas and Polars, which are optional and only imported when needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def arrow_table(event_type: str, events: Sequence[Any]) -> pa.Table:
-    """A column for each field, of the same type whether or not there are events."""
+    """A column for each field; without events the types are the same."""
     schema = _schema(event_type)
     columns = {name: [getattr(event, name) for event in events] for name in schema.names}
     return pa.Table.from_pydict(columns, schema)

@@ -165,10 +165,10 @@ class Score:
 
 
 class _Listed(Sequence[Event]):
-    """Where the pages behind a page come from: no field, since it is neither compared nor copied with the page."""
+    """Holds what reads the next page. That is no field, so that it is not compared, shown or pickled with the page."""
 
-    __slots__ = ("_read_behind",)
-    _read_behind: Callable[[str], Page[Event]] | None
+    __slots__ = ("_read_next",)
+    _read_next: Callable[[str], Page[Event]] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +186,10 @@ class Page(_Listed[Event]):
     has_more: bool
     next_cursor: str | None
     """For the page behind this one: what arrives in the meantime does not shift it. None when there is none."""
-    read_behind: InitVar[Callable[[str], Page[Event]] | None] = None
+    read_next: InitVar[Callable[[str], Page[Event]] | None] = None
 
-    def __post_init__(self, read_behind: Callable[[str], Page[Event]] | None) -> None:
-        object.__setattr__(self, "_read_behind", read_behind)
+    def __post_init__(self, read_next: Callable[[str], Page[Event]] | None) -> None:
+        object.__setattr__(self, "_read_next", read_next)
 
     def __iter__(self) -> Iterator[Event]:
         return iter(self.items)
@@ -207,29 +207,29 @@ class Page(_Listed[Event]):
         return self.items[place]
 
     def next_page(self) -> Page[Event] | None:
-        """The page behind this one, without the total, or None. Blocks; raises QueryError."""
+        """The page after this one, without the total, or None. Blocks; raises QueryError."""
         if self.next_cursor is None:
             return None
-        read_behind = getattr(self, "_read_behind", None)
-        if read_behind is None:
-            raise QueryError("this page is a copy, without its provider: ask that for its next_cursor")
-        following: Page[Event] = read_behind(self.next_cursor)
+        read_next = getattr(self, "_read_next", None)
+        if read_next is None:
+            raise QueryError("this page is a copy without a provider: list with its next_cursor as the cursor")
+        following: Page[Event] = read_next(self.next_cursor)
         return following
 
     def iter_pages(self) -> Iterator[Page[Event]]:
-        """This page and those behind it, each read when it is reached."""
+        """This page and those after it, each read when the iteration reaches it."""
         page: Page[Event] | None = self
         while page is not None:
             yield page
             page = page.next_page()
 
     def iter_events(self) -> Iterator[Event]:
-        """The events of this page and of those behind it, as `iter_pages`."""
+        """The events of this page and of those after it, as `iter_pages`."""
         for page in self.iter_pages():
             yield from page.items
 
     def to_arrow(self) -> pa.Table:
-        """The events as a table with a column for each of their fields: times in milliseconds and UTC, JSON as its text."""
+        """The events as a table, a column for each field: times in milliseconds and UTC, JSON as its text."""
         return arrow_table(self.event_type, self.items)
 
     def to_pandas(self) -> pandas.DataFrame:

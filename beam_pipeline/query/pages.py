@@ -74,7 +74,7 @@ def read_page(
         total=total,
         has_more=has_more,
         next_cursor=encode_cursor(conditions, order, order.position(rows[per_page - 1])) if has_more else None,
-        read_behind=lambda cursor: read(cursor=cursor),
+        read_next=lambda cursor: read(cursor=cursor),
     )
 
 

@@ -74,8 +74,8 @@ class ClickHouseQueryProvider:
 
     Lists take `page`, from 0, or the `cursor` that another page has as its `next_cursor`, `per_page`, up to 1000, and
     `count`: "exact" also tells the total, for which all that meets the filters is read; "none" does not. `order` is "newest"
-    first, or "oldest"; events of the same time are by id. With a cursor come the same filters and order as before; `start`
-    and `end` may be left out, since it carries them.
+    first, or "oldest"; events of the same time are by id. With a cursor, repeat the filters and the order; `start` and `end`
+    may be left out, since the cursor holds them.
 
     Series have buckets of `interval` without holes, counted from 1970-01-01 in UTC, for each group in `group_by`, from
     `start` to `end` or else from the first to the last event. `source`: "auto" takes the hourly rollup if all filters and
@@ -127,7 +127,7 @@ class ClickHouseQueryProvider:
 
     @property
     def project_id(self) -> str | None:
-        """The only project whose events are returned; None for all. To ask for another, make another provider."""
+        """The only project whose events are returned; None for all. It is fixed: make another provider for another project."""
         return self._project_id
 
     def close(self) -> None:

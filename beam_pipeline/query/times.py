@@ -1,6 +1,6 @@
 """Times as the query API takes and gives them: aware datetimes outside, whole milliseconds since 1970 inside.
 
-A time may also be given as a timedelta: how long ago it was.
+A time may also be given as a timedelta, which counts back from now.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def last_ms(argument: str, value: object, now: datetime) -> int:
 
 
 def ago_ms(value: object) -> int | None:
-    """How long ago a time is that was given so."""
+    """How long ago a time is, if it was given that way."""
     return value // _MS if isinstance(value, timedelta) else None
 
 
@@ -46,5 +46,7 @@ def _since_epoch(argument: str, value: object, now: datetime) -> timedelta:
     if isinstance(value, timedelta) and value >= timedelta():
         return max(now - _EPOCH - value, _FIRST)
     if not isinstance(value, datetime) or value.tzinfo is None or value.utcoffset() is None:
-        raise BadArgument(argument, value, "a datetime with a time zone, or a timedelta of how long ago it was")
+        raise BadArgument(
+            argument, value, "a datetime with a time zone, or a timedelta of 0 or more that counts back from now"
+        )
     return value - _EPOCH
