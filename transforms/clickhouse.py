@@ -33,6 +33,7 @@ from transforms.clickhouse_errors import (
     Unavailable,
     translate,
 )
+from transforms.clickhouse_parameters import in_parts
 
 __all__ = [
     "AccessDenied",
@@ -228,19 +229,17 @@ class ClickHouse:
         All rows are in memory at once. A String that is not UTF-8 comes as its hexadecimal digits: use `query_arrow`,
         or have the server encode it, where that can be.
         """
+        sql, bound = self._bound(sql, parameters)
         return self._retrying(
-            lambda client: list(
-                client.query(sql, parameters=_dict(parameters), settings=_known(client, settings)).named_results()
-            )
+            lambda client: list(client.query(sql, parameters=bound, settings=_known(client, settings)).named_results())
         )
 
     def query_arrow(
         self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> pa.Table:
         """The result of a query as an Arrow table."""
-        return self._retrying(
-            lambda client: client.query_arrow(sql, parameters=_dict(parameters), settings=_dict(settings))
-        )
+        sql, bound = self._bound(sql, parameters)
+        return self._retrying(lambda client: client.query_arrow(sql, parameters=bound, settings=_dict(settings)))
 
     def command(
         self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
@@ -276,6 +275,11 @@ class ClickHouse:
             self._retrying(
                 lambda client: client.raw_insert(quoted, names, body, settings=options, fmt="Arrow"), repeatable
             )
+
+    def _bound(self, sql: str, parameters: Mapping[str, Any] | None) -> tuple[str, dict[str, Any] | None]:
+        if not parameters:
+            return sql, None
+        return (sql, dict(parameters)) if self.config.embedded else in_parts(sql, parameters)
 
     def _retrying(self, operation: Callable[[Client], Result], repeatable: bool = True) -> Result:
         retrying = tenacity.Retrying(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import email.parser
-import email.policy
+import re
 import zlib
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -124,11 +123,18 @@ def encoded(data: memoryview, encoding: str) -> Iterator[bytes | memoryview]:
 
 
 def form_fields(content_type: str, body: bytes) -> dict[str, bytes]:
-    """The fields of a multipart/form-data body."""
-    message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(
-        b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body
-    )
-    return {
-        str(part.get_param("name", header="content-disposition")): bytes(part.get_payload(decode=True) or b"")
-        for part in message.iter_parts()
-    }
+    """The fields of a multipart/form-data body, byte for byte. Raises BadRequest."""
+    boundary = re.search(r'boundary="?([^";]+)', content_type)
+    if boundary is None:
+        raise BadRequest("multipart/form-data without a boundary")
+    first, *parts, last = (b"\r\n" + body).split(b"\r\n--" + boundary[1].encode())
+    if first or not last.startswith(b"--"):
+        raise BadRequest("the form ended too soon")
+    fields: dict[str, bytes] = {}
+    for part in parts:
+        header, _, value = part.partition(b"\r\n\r\n")
+        name = re.search(rb'name="([^"]*)"', header)
+        if name is None:
+            raise BadRequest("a part of the form without a name")
+        fields[name[1].decode()] = value
+    return fields

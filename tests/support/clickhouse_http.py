@@ -25,6 +25,7 @@ import chdb
 
 from tests.support.clickhouse_bodies import ENCODINGS, BadRequest, decoded, encoded, form_fields, raw_body
 from tests.support.clickhouse_faults import BEFORE, Fault, Faults
+from tests.support.clickhouse_limits import FORM_BYTES, QUERY_BYTES, URI_BYTES, Refused, check_fields, limited
 from tests.support.clickhouse_statement import DataInsert, data_insert, output_format
 
 NOT_SETTINGS = {
@@ -33,29 +34,6 @@ NOT_SETTINGS = {
     "send_progress_in_http_headers", "http_headers_progress_interval_ms", "buffer_size", "enable_http_compression",
     "stacktrace", "close_session",
 }  # fmt: skip
-HEAD_BYTES = 256 << 10
-"""How far into a body an INSERT's statement may reach, as ClickHouse's max_query_size."""
-STATEMENT_BYTES = 64 << 20
-STATUS = {
-    **dict.fromkeys((6, 25, 26, 27, 36, 37, 38, 41, 53, 62, 72, 117, 321, 457), 400),
-    194: 401,
-    **dict.fromkeys((192, 193, 512, 516), 403),
-    **dict.fromkeys((46, 47, 50, 56, 60, 63, 73, 78, 81, 115, 152, 336, 511), 404),
-    159: 408,
-    381: 411,
-    229: 413,
-    48: 501,
-    **dict.fromkeys((76, 209, 439), 503),
-}
-
-
-class Refused(Exception):
-    """An error of the server with ClickHouse's code."""
-
-    def __init__(self, code: int, message: str, status: int | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.status = status or STATUS.get(code, 500)
 
 
 @dataclass
@@ -96,7 +74,7 @@ class Request:
     @property
     def text(self) -> str:
         text = self.statement if self.insert is None else self.insert.before + self.insert.behind
-        return text[:HEAD_BYTES].decode(errors="replace")
+        return text[:QUERY_BYTES].decode(errors="replace")
 
     def execute(self, connection: Any) -> Any:
         """Runs it on a handle of its own; the engine's result."""
@@ -139,6 +117,18 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         """Nothing goes to standard error."""
 
+    def handle_one_request(self) -> None:
+        """As that of the base class, which takes no address of more than 64 KiB."""
+        self.raw_requestline = self.rfile.readline(URI_BYTES + 100)
+        if not self.raw_requestline:
+            self.close_connection = True
+        elif not self.raw_requestline.endswith(b"\n"):
+            self.requestline = self.request_version = self.command = ""
+            self.close_connection = True
+            self.send_error(400, "HTTP request URI invalid or too long")
+        elif self.parse_request():
+            self._answer()
+
     def do_GET(self) -> None:
         self._answer()
 
@@ -161,6 +151,7 @@ class Handler(BaseHTTPRequestHandler):
                 self._send(200, b"Ok.\n", {"Content-Type": "text/html; charset=UTF-8"})
             else:
                 self._authenticate(parameters)
+                self._check_address(url.query)
                 with state.concurrent:
                     request = self._read(parameters)
                     try:
@@ -190,6 +181,11 @@ class Handler(BaseHTTPRequestHandler):
                 "with such name. (AUTHENTICATION_FAILED)",
             )
 
+    def _check_address(self, query: str) -> None:
+        kept, self.close_connection = self.close_connection, True  # the body has not been read
+        check_fields(field.partition("=")[2] for field in query.split("&"))
+        self.close_connection = kept
+
     def _text(self, header: str) -> str | None:
         value = self.headers.get(header)
         return None if value is None else value.encode("latin-1").decode(errors="replace")
@@ -201,7 +197,8 @@ class Handler(BaseHTTPRequestHandler):
         pieces = raw_body(self.rfile, int(length) if length else None, chunked)
         content_type = self.headers.get("Content-Type", "")
         if content_type.startswith("multipart/form-data"):
-            fields = form_fields(content_type, b"".join(pieces))
+            fields = form_fields(content_type, limited(pieces, FORM_BYTES))
+            check_fields(fields.values())
             parameters |= {name: value.decode() for name, value in fields.items()}
             pieces = iter(())
         body = decoded(pieces, self.headers.get("Content-Encoding", "").lower())
@@ -210,11 +207,14 @@ class Handler(BaseHTTPRequestHandler):
         in_url = len(head)
         for piece in body:
             head += piece
-            if len(head) - in_url >= HEAD_BYTES:
+            if len(head) - in_url >= QUERY_BYTES:
                 break
-        insert = data_insert(head[: in_url + HEAD_BYTES])
+        insert = data_insert(head[: in_url + QUERY_BYTES])
         if insert is None:
-            return Request(parameters, head + self._rest(body))
+            statement = head + limited(body, FORM_BYTES)
+            if len(statement) > QUERY_BYTES:
+                raise Refused(62, "Code: 62. DB::Exception: Max query size exceeded. (SYNTAX_ERROR)")
+            return Request(parameters, statement)
         request = Request(parameters, insert=insert, data=os.memfd_create("insert"))
         try:
             request.data_bytes = _write(request.data, memoryview(head)[insert.data_at :])
@@ -224,15 +224,6 @@ class Handler(BaseHTTPRequestHandler):
             request.close()
             raise
         return request
-
-    @staticmethod
-    def _rest(body: Iterator[bytes]) -> bytes:
-        statement = bytearray()
-        for piece in body:
-            statement += piece
-            if len(statement) > STATEMENT_BYTES:
-                raise Refused(229, "Code: 229. DB::Exception: the statement is too long. (QUERY_IS_TOO_LARGE)")
-        return bytes(statement)
 
     def _execute(self, request: Request) -> None:
         state = self.server.state
