@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -55,8 +56,16 @@ def log_console() -> Console:
 
 
 def print_json(value: Any, zone: tzinfo = timezone.utc) -> None:
-    """Prints one JSON value on standard output; times become ISO 8601 with the offset of a time zone."""
-    sys.stdout.write(json.dumps(value, default=partial(_to_json, zone=zone)) + "\n")
+    """Prints one JSON value on standard output.
+
+    Times become ISO 8601 with the offset of a time zone; numbers that JSON does not have become null.
+    """
+    default = partial(_to_json, zone=zone)
+    try:
+        text = json.dumps(value, default=default, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_without_infinity(value), default=default, allow_nan=False)
+    sys.stdout.write(text + "\n")
 
 
 def print_text(text: str) -> None:
@@ -89,6 +98,14 @@ def checked_connection(values: Mapping[str, Any]) -> ClickHouseConfig:
     if problems:
         raise OptionsError(problems)
     return clickhouse_config(values)
+
+
+def _without_infinity(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_infinity(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_infinity(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _to_json(value: object, zone: tzinfo) -> Any:

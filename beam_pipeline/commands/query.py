@@ -198,12 +198,10 @@ def _statistics(provider: ClickHouseQueryProvider, action: str, values: Values) 
 def _distribution(provider: ClickHouseQueryProvider, action: str, values: Values) -> None:
     kept = {name: values[name] for name in ("bins", "normalized", "percentiles", "interval", "source")}
     found = provider.score_distribution(**kept, **query_filters(action, values))
+    limits = {"mean": found.mean, "min": found.minimum, "max": found.maximum}
+    numbers = limits | {f"p{level * 100:g}": value for level, value in found.percentiles.items()}
     told = [f"{found.count:,} scores"]
-    if found.count:
-        percentiles = (
-            f"p{level * 100:g} {value:.6g}" for level, value in found.percentiles.items() if value is not None
-        )
-        told += [f"mean {found.mean:.6g}", f"from {found.minimum:.6g} to {found.maximum:.6g}", *percentiles]
+    told += [f"{name} {value:.6g}" for name, value in numbers.items() if value is not None]
     table = distribution_rows(found)
     if found.trend is None:
         _print_numbers(found, table, values, ", ".join(told))

@@ -16,13 +16,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).parents[2]
 SECRET = "hush-4f1d7c"
 """The password that every command is run with; no output may hold it."""
 
 _NOISE = ("Traceback", "WARNING:", "ERROR:", "INFO:", "apache_beam", "absl::", "gRPC", "DeprecationWarning")
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise AssertionError(f"{constant} is not JSON")
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ class Finished:
 
     @property
     def json(self) -> Any:
-        """Standard output, which must be one JSON value and nothing else."""
-        return json.loads(self.out)
+        """Standard output, which must be one JSON value and nothing else. Infinity and NaN are not JSON."""
+        return json.loads(self.out, parse_constant=_refuse)
 
 
 @dataclass
