@@ -12,7 +12,14 @@ from typing import Any
 
 from beam_pipeline.commands.times import TZ
 from beam_pipeline.options import Option, instant, number, seconds, whole
-from beam_pipeline.query.filters import FILTERS, JsonPath, JsonValue
+from beam_pipeline.query.filters import FILTERS, JsonValue
+from beam_pipeline.query.json_paths import JsonPath, read_path
+
+_LABELS = "labels"
+_EXACT_LABEL = f"{_LABELS}["
+_EXACT = (
+    """keys with dots, brackets or = in them can be written as JSON, such as ["service.name"] or ["events",0,"name"]"""
+)
 
 _WITH_OFFSET = re.compile(r"\d[T ].*(Z|[+-]\d\d(:?\d\d)?)$", re.IGNORECASE)
 
@@ -69,29 +76,61 @@ def choice(*words: str) -> Callable[[str], str]:
     return parse
 
 
-def json_filter(text: str) -> dict[JsonPath, JsonValue]:
-    """`key=value`, or `outer.inner=value`; a value that is a number, true, false or null means that, all else is text."""
-    place, equals, said = text.partition("=")
-    if not equals or not place:
+def json_filter(text: str) -> tuple[JsonPath, JsonValue]:
+    """`path=value`; a value that is a number, true, false or null means that, one in quotes its text, all else is text."""
+    path, rest = _read_path(text, text)
+    if not rest.startswith("=") or not path:
         raise argparse.ArgumentTypeError(f"{text!r} is not key=value, such as model=gpt-5 or user.id=7")
+    said = rest[1:]
     try:
-        value = json.loads(said)
-    except ValueError:
+        value = json.loads(said, parse_constant=lambda word: word)
+    except (ValueError, RecursionError):
         value = said
-    keys = tuple(place.split("."))
-    return {keys if len(keys) > 1 else keys[0]: said if isinstance(value, (list, dict)) else value}
+    return path, said if isinstance(value, (list, dict)) else value
 
 
-def merged(filters: Sequence[Mapping[JsonPath, JsonValue]]) -> dict[JsonPath, JsonValue]:
+def merged(filters: Sequence[tuple[JsonPath, JsonValue]]) -> dict[JsonPath, JsonValue]:
     """All of several filters on JSON in one."""
-    return {path: value for one in filters for path, value in one.items()}
+    found: dict[JsonPath, JsonValue] = {}
+    for path, value in filters:
+        if path in found and found[path] != value:
+            raise argparse.ArgumentTypeError(f"{path!r} cannot be both {found[path]!r} and {value!r}")
+        found[path] = value
+    return found
+
+
+def grouping(text: str) -> tuple[str, ...]:
+    """Names with commas between, where `labels["service.name"]` is one, whatever is in it."""
+    found, rest = list[str](), text
+    while rest:
+        start = rest.lstrip()
+        is_exact = start.startswith(_EXACT_LABEL)
+        behind = _read_path(text, start.removeprefix(_LABELS))[1] if is_exact else start
+        more, _, rest = behind.partition(",")
+        if is_exact and more.strip():
+            raise argparse.ArgumentTypeError(f"{text!r} lacks a comma before {more.strip()!r}")
+        found.append((start[: len(start) - len(behind)] + more).strip())
+    return tuple(filter(None, found))
 
 
 def label_paths(group_by: Sequence[str]) -> tuple[tuple[str, ...], tuple[JsonPath, ...]]:
-    """Columns to group by, and paths in labels, which are said as `labels.host`."""
-    prefix = "labels."
-    paths = tuple(tuple(name.removeprefix(prefix).split(".")) for name in group_by if name.startswith(prefix))
-    return tuple(name for name in group_by if not name.startswith(prefix)), paths
+    """Columns to group by, and paths in labels, which are said as `labels.host` or `labels["service.name"]`."""
+    columns, paths = list[str](), list[JsonPath]()
+    for name in group_by:
+        if name.startswith(_EXACT_LABEL):
+            paths.append(read_path(name.removeprefix(_LABELS))[0])
+        elif name.startswith(f"{_LABELS}."):
+            paths.append(name.removeprefix(f"{_LABELS}."))
+        else:
+            columns.append(name)
+    return tuple(columns), tuple(paths)
+
+
+def _read_path(text: str, written: str) -> tuple[JsonPath, str]:
+    try:
+        return read_path(written)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}; {_EXACT}") from None
 
 
 def _json_option(name: str, told: str) -> Option:
@@ -131,6 +170,7 @@ FILTER_OPTIONS = (
     Option("max_value", number, None, "metrics and scores of at most this", "", "X"),
     _json_option("metadata", "traces and scores: metadata with this at this place; repeatable"),
     _json_option("attributes", "spans and logs: attributes with this at this place; repeatable"),
+    _json_option("events", "spans: events with this at this place, such as 0.name=exception; repeatable"),
     _json_option("labels", "metrics: labels with this at this place; repeatable"),
 )
 PAGE = Option("page", whole, None, "lists: which page, from 0", "", "N")
@@ -157,9 +197,9 @@ INTERVAL = Option(
 )
 GROUP_BY = Option(
     "group_by",
-    names,
+    grouping,
     (),
-    "numbers by these, with commas between, such as status,name; metrics: labels.host",
+    'numbers by these, with commas between, such as status,name; metrics: labels.host, or labels["a.b"]',
     "",
     "NAMES",
 )

@@ -10,7 +10,9 @@ from typing import Any, Literal
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
 from beam_pipeline.query.errors import BadArgument
-from beam_pipeline.query.filters import JsonPath, Parameters, json_path
+from beam_pipeline.query.filters import Parameters
+from beam_pipeline.query.json_paths import JsonPath, path_name
+from beam_pipeline.query.json_sql import MAX_LABELS_SQL, SIMPLER, json_label
 from beam_pipeline.query.model import SourceName
 from beam_pipeline.query.newest import Column, newest_events
 from beam_pipeline.query.rollups import inner_hours, rollup_keys, rollup_rows, whole_hours
@@ -43,6 +45,8 @@ class Question:
     conditions: Conditions
     value: str = ""
     """The column to be measured; '' to count only."""
+    only_with_value: bool = False
+    """Whether events without it are left out of the counts."""
     group_by: tuple[str, ...] = ()
     labels: tuple[JsonPath, ...] = ()
     """Paths in `labels` to group by, too."""
@@ -57,13 +61,15 @@ class Question:
 
     @property
     def group_names(self) -> tuple[str, ...]:
-        paths = ((path,) if isinstance(path, str) else path for path in self.labels)
-        return (*self.group_by, *(f"labels.{'.'.join(map(str, path))}" for path in paths))
+        return (*self.group_by, *(path_name(path, "labels") for path in self.labels))
 
 
 @dataclass(slots=True)
 class Numbers:
-    """What is known of one group in one bucket. Without values all but `count` and `errors` are None."""
+    """What is known of one group in one bucket. Without values all but `count` and `errors` are None.
+
+    So is what no double holds, such as the sum of 1e308 and 1e308: nothing here is infinite.
+    """
 
     count: int = 0
     errors: int = 0
@@ -88,6 +94,12 @@ class Answer:
     end_ms: int | None
     numbers: Mapping[Group, Mapping[int, Numbers]]
 
+    @property
+    def has_all_quantiles(self) -> bool:
+        """Whether each is known of what has values: a t-digest holds none beyond 3.4e38, the greatest of its floats."""
+        every = (numbers for buckets in self.numbers.values() for numbers in buckets.values() if numbers.values)
+        return all(None not in numbers.quantiles for numbers in every)
+
 
 def answer(database: Database, question: Question, source: SourceChoice) -> Answer:
     """Asks the rollup where that has the same answer but for repeated deliveries, or where `source` wants it.
@@ -102,6 +114,8 @@ def answer(database: Database, question: Question, source: SourceChoice) -> Answ
             raise BadArgument("group_by", name, f"one of {', '.join(known)}")
     if len(set(question.group_by)) < len(question.group_by):
         raise BadArgument("group_by", question.group_by, "different columns")
+    if len(set(question.labels)) < len(question.labels):
+        raise BadArgument("group_by_labels", question.labels, "different paths")
     obstacle = _not_in_rollup(question)
     if source == "rollup" and obstacle:
         raise BadArgument("source", source, f"auto or events: {obstacle}")
@@ -109,7 +123,9 @@ def answer(database: Database, question: Question, source: SourceChoice) -> Answ
         return _from_rollup(database, question, whole_hours(question.conditions))
     hours = inner_hours(question.conditions)
     if source == "auto" and not obstacle and (hours == _range(question.conditions) or _are_many(hours)):
-        return _from_rollup(database, question, hours)
+        found = _from_rollup(database, question, hours)
+        if found.has_all_quantiles:
+            return found
     return _from_events(database, question)
 
 
@@ -222,24 +238,23 @@ def _from_events(database: Database, question: Question) -> Answer:
         select.append(f"quantilesExactInclusive({levels})(_value) AS _quantiles")
     by = [(name, _NULLABLE.get(name, "")) for name in question.group_by]
     for place, path in enumerate(question.labels):
-        arguments, bound = json_path("group_by_labels", path, f"label_{place}")
+        label, bound = json_label("group_by_labels", "labels", path, f"label_{place}")
         parameters |= bound
-        by.append((_label(f"labels, {arguments}"), "''"))
+        by.append((label, "''"))
+    if sum(len(sql) for sql, _ in by) > MAX_LABELS_SQL:
+        expected = f"{SIMPLER}: they take more than {MAX_LABELS_SQL} bytes of SQL"
+        raise BadArgument("group_by_labels", question.labels, expected)
     columns += [Column(f"_by_{place}", sql, default) for place, (sql, default) in enumerate(by)]
     groups = [f"_by_{place}" for place in range(len(by))]
-    table = f"FROM ({newest_events(asked, columns)})"
+    table = f"FROM ({newest_events(asked, columns)})" + (
+        " WHERE _value IS NOT NULL" if question.only_with_value else ""
+    )
     rows = _rows(database, question, select, groups, "toUnixTimestamp64Milli(_time)", table, parameters)
     return Answer("events", asked.start_ms, asked.end_ms, _numbers(rows, question))
 
 
 def _has_status(question: Question) -> bool:
     return "status" in ROLLUP_SOURCES[question.event_type].keys
-
-
-def _label(place: str) -> str:
-    """A value of any type as text; NULL where there is none."""
-    kind = f"toString(JSONType({place}))"
-    return f"multiIf({kind} = 'Null', NULL, {kind} = 'String', JSONExtractString({place}), JSONExtractRaw({place}))"
 
 
 def _rows(
@@ -272,13 +287,17 @@ def _numbers(rows: Sequence[Mapping[str, Any]], question: Question) -> dict[Grou
     for row in rows:
         count, errors, values = row["_n"], row.get("_wrong", 0), row.get("_valued", 0)
         if values:
-            quantiles = tuple(map(float, row.get("_quantiles", ())))
-            total, low, high = float(row["_sum"]), float(row["_least"]), float(row["_most"])
+            quantiles = tuple(map(_finite, row.get("_quantiles", ())))
+            total, low, high = _finite(row["_sum"]), _finite(row["_least"]), _finite(row["_most"])
             numbers = Numbers(count, errors, values, total, low, high, quantiles)
         else:
             numbers = Numbers(count, errors, quantiles=no_quantiles)
         found.setdefault(tuple([row[name] for name in groups]), {})[row.get("_bucket", 0)] = numbers
     return found
+
+
+def _finite(number: float) -> float | None:
+    return float(number) if math.isfinite(number) else None
 
 
 def quantile_levels(argument: str, levels: Sequence[float]) -> tuple[float, ...]:

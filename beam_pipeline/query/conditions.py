@@ -10,6 +10,7 @@ from typing import Any
 
 from beam_pipeline.query.errors import BadArgument, shown
 from beam_pipeline.query.filters import FILTERS, Parameters
+from beam_pipeline.query.json_sql import SIMPLER
 from beam_pipeline.query.sources import Source
 from beam_pipeline.query.times import HOUR_MS, ago_ms, clamped, first_ms, last_ms
 
@@ -19,6 +20,9 @@ MOVED_MS = 6 * HOUR_MS
 _ON_TIME = ("start_ms", "end_ms", "near_start_ms", "near_end_ms")
 """Parameters of the range of time."""
 _NOT_COLUMNS = ("start", "end", "ignore_case")
+MAX_FILTER_BYTES = 4 << 20
+_MAX_SQL = 24_000
+"""Of one filter, which a statement may have three times: servers take 128 KiB of it beside long parameters."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,10 @@ def conditions(
     other = list(on_time)
     for name, value in given.items():
         compiled, values = known[name].compile(name, known[name].column, value, ignore_case)
+        if sum(map(len, compiled)) > _MAX_SQL:
+            raise BadArgument(name, value, f"{SIMPLER}: it takes more than {_MAX_SQL} bytes of SQL")
+        if sum(map(_bytes_of, values.values())) > MAX_FILTER_BYTES:
+            raise BadArgument(name, value, f"shorter: at most {MAX_FILTER_BYTES} bytes of text are sent for a filter")
         (identifying if name in source.identifying else other).extend(compiled)
         parameters |= values
     return Conditions(
@@ -172,6 +180,11 @@ def conditions(
         start_ago_ms=ago_ms(start),
         end_ago_ms=ago_ms(end),
     )
+
+
+def _bytes_of(parameter: Any) -> int:
+    texts = parameter if isinstance(parameter, list) else [parameter]
+    return sum(len(text.encode()) for text in texts if isinstance(text, str))
 
 
 def _on_time(

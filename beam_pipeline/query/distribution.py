@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from beam_pipeline.query.aggregates import Question, answer
+from beam_pipeline.query.arguments import number
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
 from beam_pipeline.query.errors import BadArgument
-from beam_pipeline.query.filters import number
 from beam_pipeline.query.model import HistogramBin, ScoreDistribution, TimeSeries
 from beam_pipeline.query.newest import Column, newest_events
 from beam_pipeline.query.pages import whole

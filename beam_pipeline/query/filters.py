@@ -5,16 +5,16 @@ No value is ever part of a statement: each is a bound parameter, named by its fi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypedDict, Union
 
+from beam_pipeline.query.arguments import number, text
 from beam_pipeline.query.errors import BadArgument
+from beam_pipeline.query.json_paths import JsonPath
+from beam_pipeline.query.json_sql import json_condition
 
-JsonPath = Union[str, tuple[Union[str, int], ...]]
-"""A key, or keys and list positions (from 0; -1 is the last) one inside the other. A dot is part of a key."""
 JsonValue = Union[str, int, float, bool, None]
 """What must be there. None: nothing, or null."""
 JsonFilter = Mapping[JsonPath, JsonValue]
@@ -65,6 +65,8 @@ class SpanFilters(_DurationFilters, total=False):
     kind: str | None
     """internal, server, client, producer or consumer."""
     attributes: JsonFilter | None
+    events: JsonFilter | None
+    """Paths begin with an event's position: `0.name`."""
 
 
 class OperationFilters(TraceFilters, SpanFilters, total=False):
@@ -111,6 +113,8 @@ class ScoreFilters(_ValueFilters, total=False):
 
 Parameters = dict[str, Any]
 Compiled = tuple[list[str], Parameters]
+_SEARCHED = 255
+"""How many texts ClickHouse looks for in one go."""
 _STATUS = ("unset", "ok", "error")
 _KIND = ("internal", "server", "client", "producer", "consumer")
 _LEVEL = ("debug", "info", "warn", "error")
@@ -129,29 +133,6 @@ class Filter:
     """Whether it is plain equality, which a column of a rollup can answer, too."""
 
 
-def text(argument: str, value: Any) -> str:
-    """A string that can be sent."""
-    if not isinstance(value, str):
-        raise BadArgument(argument, value, "a string")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise BadArgument(argument, value, "valid Unicode, without lone surrogates") from None
-    return value
-
-
-def number(argument: str, value: Any) -> float:
-    """A finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise BadArgument(argument, value, "a number")
-    try:
-        if math.isfinite(float(value)):
-            return float(value)
-    except OverflowError:
-        pass
-    raise BadArgument(argument, value, "a finite number")
-
-
 def _equals(name: str, column: str, value: Any, _: bool) -> Compiled:
     return [f"{column} = {{{name}:String}}"], {name: text(name, value)}
 
@@ -166,14 +147,19 @@ def _one_of(choices: Sequence[str]) -> Filter:
 
 
 def _contains(name: str, column: str, value: Any, ignore_case: bool) -> Compiled:
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, Sequence) or not texts or isinstance(texts, bytes):
+    given = [value] if isinstance(value, str) else value
+    if not isinstance(given, Sequence) or not given or isinstance(given, bytes):
         raise BadArgument(name, value, "a string, or several")
-    position = "positionCaseInsensitiveUTF8" if ignore_case else "position"
+    texts = list(dict.fromkeys(text(name, one) for one in given))
+    case = "CaseInsensitiveUTF8" if ignore_case else ""
+    if len(texts) == 1:
+        return [f"position{case}({column}, {{{name}:String}}) > 0"], {name: texts[0]}
     conditions, parameters = [], Parameters()
-    for place, part in enumerate(texts):
-        conditions.append(f"{position}({column}, {{{name}_{place}:String}}) > 0")
-        parameters[f"{name}_{place}"] = text(name, part)
+    for first in range(0, len(texts), _SEARCHED):
+        parameter = f"{name}_{first}"
+        places = f"multiSearchAllPositions{case}({column}, {{{parameter}:Array(String)}})"
+        conditions.append(f"arrayAll(_place -> _place > 0, {places})")
+        parameters[parameter] = texts[first : first + _SEARCHED]
     return conditions, parameters
 
 
@@ -191,55 +177,9 @@ def _from_level(name: str, column: str, value: Any, _: bool) -> Compiled:
     return [f"{column} IN {{{name}:Array(String)}}"], {name: list(_LEVEL[_LEVEL.index(value) :])}
 
 
-def json_path(argument: str, path: Any, prefix: str) -> tuple[str, Parameters]:
-    """A path as arguments of JSONExtract…, and their parameters."""
-    keys = (path,) if isinstance(path, str) else path
-    if not isinstance(keys, tuple) or not keys:
-        raise BadArgument(argument, path, "a key, or a tuple of keys and positions")
-    arguments, parameters = [], Parameters()
-    for place, key in enumerate(keys):
-        parameter = f"{prefix}_{place}"
-        if isinstance(key, int) and not isinstance(key, bool) and -(2**31) <= key < 2**31:
-            arguments.append(f"{{{parameter}:Int64}}")
-            parameters[parameter] = key + 1 if key >= 0 else key  # ClickHouse counts from 1
-        elif isinstance(key, str):
-            arguments.append(f"{{{parameter}:String}}")
-            parameters[parameter] = text(argument, key)
-        else:
-            raise BadArgument(argument, path, "a key, or a tuple of keys and positions")
-    return ", ".join(arguments), parameters
-
-
 def _json(name: str, column: str, value: Any, _: bool) -> Compiled:
-    if not isinstance(value, Mapping) or not value:
-        raise BadArgument(name, value, "a mapping of paths to values")
-    conditions, parameters = [], Parameters()
-    for place, (path, expected) in enumerate(value.items()):
-        prefix = f"{name}_{place}"
-        arguments, bound = json_path(name, path, f"{prefix}_path")
-        conditions.append(_json_condition(name, f"{column}, {arguments}", f"{prefix}_value", expected, bound))
-        parameters |= bound
-    return conditions, parameters
-
-
-def _json_condition(argument: str, place: str, parameter: str, expected: Any, bound: Parameters) -> str:
-    kind = f"toString(JSONType({place}))"
-    if expected is None:
-        return f"{kind} = 'Null'"
-    if isinstance(expected, bool):
-        bound[parameter] = expected
-        return f"({kind} = 'Bool' AND JSONExtractBool({place}) = {{{parameter}:Bool}})"
-    if isinstance(expected, str):
-        bound[parameter] = text(argument, expected)
-        return f"({kind} = 'String' AND JSONExtractString({place}) = {{{parameter}:String}})"
-    bound[parameter] = number(argument, expected)
-    same = f"({kind} IN ('Int64', 'UInt64', 'Double') AND JSONExtractFloat({place}) = {{{parameter}:Float64}})"
-    if isinstance(expected, int) and -(2**63) <= expected < 2**64:
-        # Beyond 2**53 several whole numbers are the same Float64.
-        bound[f"{parameter}_int"] = expected
-        whole = f"if({kind} = 'UInt64', toInt128(JSONExtractUInt({place})), toInt128(JSONExtractInt({place})))"
-        return f"if({kind} = 'Double', {same}, {same} AND {whole} = {{{parameter}_int:Int128}})"
-    return same
+    condition, parameters = json_condition(name, column, value)
+    return [condition], parameters
 
 
 def _named(column: str, template: Filter | Callable[[str, str, Any, bool], Compiled], exact: bool = False) -> Filter:
@@ -271,7 +211,7 @@ FILTERS: Mapping[str, Mapping[str, Filter]] = {
         **_TIMED,
         **_equal("trace_id", "span_id", "parent_span_id"),
         "kind": _named("kind", _one_of(_KIND)),
-        **_jsons("attributes"),
+        **_jsons("attributes", "events"),
     },
     "log": {
         **_SCOPE,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass
 from datetime import datetime, timedelta
@@ -12,6 +11,7 @@ import pyarrow as pa
 
 from beam_pipeline.query.errors import BadArgument, QueryError
 from beam_pipeline.query.frames import arrow_table, pandas_frame, polars_frame
+from beam_pipeline.query.json_text import read_json
 
 if TYPE_CHECKING:
     import pandas
@@ -22,16 +22,6 @@ SourceName = Literal["rollup", "events", "rollup+events"]
 """Where numbers come from. "rollup": hourly sums, in which an event counts as often as it was delivered, and quantiles are
 those of a t-digest. "events": each event once, in its newest version, and exact quantiles. "rollup+events": rollups for the
 whole hours of the range, events for what is before and after them."""
-
-
-def _parsed(text: str, empty: Any) -> Any:
-    """What a JSON column holds; the text itself when another writer has put something else there."""
-    if not text:
-        return empty
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +46,15 @@ class Trace:
 
     @property
     def input(self) -> Any:
-        return _parsed(self.input_json, None)
+        return read_json(self.input_json, None)
 
     @property
     def output(self) -> Any:
-        return _parsed(self.output_json, None)
+        return read_json(self.output_json, None)
 
     @property
     def metadata(self) -> Any:
-        return _parsed(self.metadata_json, {})
+        return read_json(self.metadata_json, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +81,11 @@ class Span:
 
     @property
     def attributes(self) -> Any:
-        return _parsed(self.attributes_json, {})
+        return read_json(self.attributes_json, {})
 
     @property
     def events(self) -> Any:
-        return _parsed(self.events_json, [])
+        return read_json(self.events_json, [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +107,7 @@ class Log:
 
     @property
     def attributes(self) -> Any:
-        return _parsed(self.attributes_json, {})
+        return read_json(self.attributes_json, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +129,7 @@ class Metric:
 
     @property
     def labels(self) -> Any:
-        return _parsed(self.labels_json, {})
+        return read_json(self.labels_json, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +151,7 @@ class Score:
 
     @property
     def metadata(self) -> Any:
-        return _parsed(self.metadata_json, {})
+        return read_json(self.metadata_json, {})
 
 
 class _Listed(Sequence[Event]):
@@ -249,7 +239,7 @@ class TimeBucket:
     """When it begins; intervals are counted from 1970-01-01 in UTC."""
     count: int
     values: Mapping[str, float | None]
-    """Other numbers by name; None where there is nothing to tell, such as the average of nothing."""
+    """Other numbers by name; None where there is nothing to tell, such as the average of nothing or a sum beyond 1.8e308."""
 
 
 @dataclass(frozen=True, slots=True)

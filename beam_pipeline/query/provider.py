@@ -9,21 +9,20 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Union
 
 from beam_pipeline.query.aggregates import Question, SourceChoice, answer, quantile_levels
+from beam_pipeline.query.arguments import number, text
 from beam_pipeline.query.conditions import MOVED_MS, Conditions, conditions
 from beam_pipeline.query.database import Database
 from beam_pipeline.query.distribution import read_distribution
 from beam_pipeline.query.errors import BadArgument, NotFound, translated
 from beam_pipeline.query.filters import (
-    JsonPath,
     LogFilters,
     MetricFilters,
     OperationFilters,
     ScoreFilters,
     SpanFilters,
     TraceFilters,
-    number,
-    text,
 )
+from beam_pipeline.query.json_paths import JsonPath
 from beam_pipeline.query.model import (
     Event,
     Log,
@@ -332,8 +331,8 @@ class ClickHouseQueryProvider:
     ) -> TimeSeries:
         """Values of metrics by interval: `sum`, `avg`, `min`, `max` and percentiles, `p50` for 0.5.
 
-        `group_by_labels` are paths in the labels. Their values are told under `labels.` and the path: text as it is,
-        anything else as JSON; 1 and 1.0 are one group, and a missing one is None.
+        `group_by_labels` are paths in the labels. Their values are told under `labels.` and the path, or `labels["a.b"]`
+        for a tuple: text as it is, anything else as JSON; 1 and 1.0 are one group, and a missing one is None.
         """
         levels = quantile_levels("percentiles", percentiles)
         kept = {"value": "value", "levels": levels, "group_by": group_by, "labels": group_by_labels}
@@ -354,13 +353,15 @@ class ClickHouseQueryProvider:
         """The distribution of scores: mean, percentiles, and a histogram of equal bins from `low` to `high`.
 
         Without limits it is of all values. `normalized`: of the normalized values, without scores that have none. All this
-        is from events. With an interval there is a trend by interval, too, for which `source` is as in series.
+        is from events. With an interval there is a trend of the same scores, too, for which `source` is as in series.
         """
         levels = quantile_levels("percentiles", percentiles)
         value = "normalized_value" if normalized else "value"
         trend = None
         if interval is not None:
-            trend = self._series(SCORES, filters, interval, source, measures(()), value=value)
+            trend = self._series(
+                SCORES, filters, interval, source, measures(()), value=value, only_with_value=normalized
+            )
         asked = self._conditions(SCORES, filters)
         return read_distribution(
             self._database, asked, value, bins=bins, low=low, high=high, levels=levels, trend=trend

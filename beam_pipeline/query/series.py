@@ -141,12 +141,12 @@ def quantiles(levels: Sequence[float]) -> Values:
 
 
 def measures(levels: Sequence[float]) -> Values:
-    """Sum, average, extremes and quantiles; the sum of nothing is 0."""
+    """Sum, average, extremes and quantiles; the sum of nothing is 0, and None is one that no double holds."""
     percentiles = quantiles(levels)
 
     def values(numbers: Numbers, seconds: float) -> dict[str, float | None]:
         return {
-            "sum": numbers.sum or 0.0,
+            "sum": None if numbers.values and numbers.sum is None else numbers.sum or 0.0,
             "avg": numbers.average,
             "min": numbers.min,
             "max": numbers.max,

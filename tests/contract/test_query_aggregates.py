@@ -121,7 +121,7 @@ def test_metric_series(database: ClickHouse, data: st.DataObject) -> None:
     rows = loaded(database, data, "metric", value=st.sampled_from([0.0, -1.5, 2.25, 1e6]))
     filters = data.draw(filters_and_range("metric"))
     group_by = data.draw(st.lists(st.sampled_from(["name", "type", "unit"]), unique=True, max_size=2))
-    labels = data.draw(st.lists(st.sampled_from(["a", "k.x"]), unique=True, max_size=2))
+    labels = data.draw(st.lists(st.sampled_from(["a", "k.x", "n.m.0"]), unique=True, max_size=2))
     interval, source = data.draw(intervals), data.draw(sources)
     found = ClickHouseQueryProvider(database).metric_series(
         interval=interval, percentiles=LEVELS, group_by=group_by, group_by_labels=labels, source=source, **filters
@@ -164,6 +164,9 @@ def test_score_distribution(database: ClickHouse, data: st.DataObject) -> None:
     trend: Callable[[list[events.Delivery], float], Any] = lambda members, seconds: expected.of_values(())(  # noqa: E731
         [{"value": row[column]} for row in members if row[column] is not None], seconds
     )
+    if normalized:  # the others are not counted
+        kept = [row for row in kept if row["normalized_value"] is not None]
+        rows = kept if found.trend.source == "events" else rows
     expected.check_series(found.trend, "score", rows, filters, timedelta(days=7), [], trend)
 
 

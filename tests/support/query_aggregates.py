@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from beam_pipeline.query.model import Statistics, TimeSeries
-from tests.support.query_events import Delivery, Filters, current, meets, time_of
+from tests.support.query_events import Delivery, Filters, current, find, meets, time_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 HOUR, MS = timedelta(hours=1), timedelta(milliseconds=1)
@@ -43,10 +43,12 @@ def label(row: Delivery, name: str) -> str | None:
         document = json.loads(row["labels_json"])
     except ValueError:
         return None
-    value = document.get(name) if isinstance(document, dict) else None
+    value = find(document, name)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if value is None or isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def by_group(rows: Iterable[Delivery], group_by: Sequence[str]) -> dict[Group, list[Delivery]]:

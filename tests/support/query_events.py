@@ -46,6 +46,10 @@ DOCUMENTS: tuple[Any, ...] = (
     {"a": 2**53 + 1, "k.x": "it's 😀\n"},
     {"a": 2**63 + 1},
     {"a": -5},
+    {"a": 10**25, "k": {"x": "nested"}},
+    {"a": str(10**25), "k": {"x": None}, "n": {"m": {"0": True, "1": 1}}},
+    {"a": -0.0, "n.m": {"0": True}, "n": {"m.0": "whole"}},
+    {"a": {"": 1}, "n": {"m": [{"k.x": "é"}]}},
     [1, {"a": 1}],
     "text",
 )
@@ -59,6 +63,14 @@ JSON_FILTERS: tuple[Mapping[Any, Any], ...] = (
     {("n", "m", 1): None},
     {("n",): None},
     {(1, "a"): 1},
+    *({path: "nested"} for path in ("k.x", ("k", "x"), ("k.x",))),
+    *({path: True} for path in ("n.m.0", ("n", "m", "0"), ("n", "m", 0), ("n.m", "0"))),
+    {"n.m.0": "whole"},
+    {"n.m.0.k.x": "é"},
+    {"n.m.-1": 2.5},
+    {"1.a": 1},
+    {"a.": 1},
+    *({"a": value} for value in (10**25, str(10**25), 0, -0.0, float(2**53), 2**64)),
 )
 
 
@@ -273,13 +285,36 @@ def listed(
     return [MODELS[event_type](**row) for row in in_order(event_type, found, first)]
 
 
-def _path(document: Any, path: Any) -> Any:
-    for key in (path,) if isinstance(path, str) else path:
-        try:
-            document = document[key]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return document
+def find(document: Any, path: Any) -> Any:
+    """What is at a path; None when nothing is."""
+    for keys in (
+        [path] if isinstance(path, tuple) else sorted(_splits(path), key=lambda keys: [-len(key) for key in keys])
+    ):
+        found = document
+        for key in keys:
+            if isinstance(found, list) and isinstance(path, str) and key.lstrip("-").isdecimal():
+                key = int(key)
+            if not isinstance(found, list if isinstance(key, int) else dict):
+                break
+            try:
+                found = found[key]
+            except LookupError:
+                break
+        else:
+            return found
+    return None
+
+
+def _splits(path: str) -> Iterator[list[str]]:
+    parts = path.split(".")
+    for cuts in range(2 ** (len(parts) - 1)):
+        keys = parts[:1]
+        for place, part in enumerate(parts[1:]):
+            if cuts >> place & 1:
+                keys.append(part)
+            else:
+                keys[-1] += f".{part}"
+        yield keys
 
 
 def _document(text: str) -> Any:
@@ -293,8 +328,13 @@ def _json_meets(text: str, wanted: Mapping[Any, Any]) -> bool:
     document = _document(text)
 
     def meets_one(path: Any, value: Any) -> bool:
-        found = _path(document, path)
-        return isinstance(found, bool) == isinstance(value, bool) and bool(found == value)
+        found = find(document, path)
+        if isinstance(found, bool) != isinstance(value, bool):
+            return False
+        as_doubles = isinstance(value, float) or (isinstance(value, int) and not -(2**63) <= value < 2**64)
+        if as_doubles and isinstance(found, (int, float)):
+            return float(found) == float(value)
+        return bool(found == value)
 
     return all(meets_one(path, value) for path, value in wanted.items())
 
@@ -314,7 +354,7 @@ _MEETS: Mapping[str, Callable[[Delivery, Any, bool], bool]] = {
     "max_value": lambda row, value, _: row["value"] <= value,
     **{
         name: (lambda row, value, _, column=f"{name}_json": _json_meets(row[column], value))  # type: ignore[misc]
-        for name in ("metadata", "attributes", "labels")
+        for name in ("metadata", "attributes", "labels", "events")
     },
 }
 
@@ -349,7 +389,7 @@ _FILTER_VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "min_level": st.sampled_from(_LEVELS),
     "min_value": values,
     "max_value": values,
-    **dict.fromkeys(("metadata", "attributes", "labels"), st.sampled_from(JSON_FILTERS)),
+    **dict.fromkeys(("metadata", "attributes", "labels", "events"), st.sampled_from(JSON_FILTERS)),
     **dict.fromkeys(("trace_id", "span_id", "parent_span_id"), ids),
 }
 _FILTERS: Mapping[str, tuple[str, ...]] = {
@@ -365,7 +405,7 @@ _FILTERS: Mapping[str, tuple[str, ...]] = {
     ),
     "span": (
         *("trace_id", "span_id", "parent_span_id", "kind", "status", "name", "name_contains", "ignore_case"),
-        *("min_duration_ms", "max_duration_ms", "attributes"),
+        *("min_duration_ms", "max_duration_ms", "attributes", "events"),
     ),
     "log": ("trace_id", "span_id", "level", "min_level", "message", "message_contains", "ignore_case", "attributes"),
     "metric": ("name", "name_contains", "ignore_case", "type", "unit", "min_value", "max_value", "labels"),

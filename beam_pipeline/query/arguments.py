@@ -1,0 +1,31 @@
+"""What arguments must be, whatever they are for."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from beam_pipeline.query.errors import BadArgument
+
+
+def text(argument: str, value: Any) -> str:
+    """A string that can be sent."""
+    if not isinstance(value, str):
+        raise BadArgument(argument, value, "a string")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BadArgument(argument, value, "valid Unicode, without lone surrogates") from None
+    return value
+
+
+def number(argument: str, value: Any) -> float:
+    """A finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise BadArgument(argument, value, "a number")
+    try:
+        if math.isfinite(float(value)):
+            return float(value)
+    except OverflowError:
+        pass
+    raise BadArgument(argument, value, "a finite number")
