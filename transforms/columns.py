@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -11,7 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.event_times import Milliseconds, parse_time, parse_times
+from transforms.event_times import (
+    Milliseconds,
+    is_in_range,
+    parse_time,
+    parse_times,
+    time_problem,
+    whole_milliseconds,
+)
 from transforms.events import TABLES, TIME
 
 _INT64 = 2**63
@@ -166,26 +174,33 @@ def columns(event_type: str, events: Sequence[Any], fallback: Fallback) -> tuple
     return batch, times[table.time_column]
 
 
-def problem(event_type: str, event: Any) -> str | None:
-    """What is wrong with one event, naming the field, its value and what would be right; None when nothing is."""
+def problem(event_type: str, event: Any, file_ms: int) -> str | None:
+    """What is wrong with one event, naming the field, its value and what would be right; None when nothing is.
+
+    `file_ms` is the file's own time, which an event without `recordedAt` was recorded at.
+    """
     (body,) = bodies([event])
     for field in FIELDS[event_type]:
         (value,) = _values([body], field.attribute)
-        found = _problem(field, value)
+        found = _problem(field, value, file_ms)
         if found:
             return f"{field.json}: {found}"
     return None
 
 
-def _problem(field: _Field, value: Any) -> str | None:
-    if field.kind in ("identity", "required_text", "required_time", "required_number") and value is None:
-        return "is missing"
+def _problem(field: _Field, value: Any, file_ms: int) -> str | None:
+    if value is None:
+        if field.kind in ("identity", "required_text", "required_time", "required_number"):
+            return "is missing"
+        if field.kind == "recorded" and not is_in_range(file_ms):
+            return f"is missing, and the time of the file, {np.datetime64(file_ms, 'ms')}, is not from 1900 to 2299"
+        return None
     if value == "" and field.kind in ("identity", "project"):
         return "is empty"
-    if field.kind in ("required_time", "time", "recorded") and value is not None and parse_time(value) is None:
-        return f"{shorten(value)} is not a time from 1900 to 2299, in ISO 8601 or whole epoch milliseconds"
-    if field.kind == "duration" and value is not None and not _whole(value):
-        return f"{shorten(value)} is not a whole number of milliseconds"
+    if field.kind in ("required_time", "time", "recorded") and parse_time(value) is None:
+        return f"{shorten(value)} {time_problem(value)}"
+    if field.kind == "duration" and not _fits(whole_milliseconds(value)):
+        return f"{shorten(value)} is not a number of milliseconds from -2^63 to 2^63 - 1"
     return None
 
 
@@ -285,26 +300,28 @@ def _projects(values: list[Any], fallback: Fallback) -> pa.Array:
 
 
 def _recorded(values: list[Any], fallback: Fallback) -> pa.Array:
-    if None in values:
-        values = [
-            other if value is None else value for value, other in zip(values, fallback.recorded_at_ms(), strict=True)
-        ]
-    return pa.array(_required_times(values)).cast(TIME)
+    if None not in values:
+        return pa.array(_required_times(values)).cast(TIME)
+    times = np.array(fallback.recorded_at_ms(), np.int64)
+    present = [value for value in values if value is not None]
+    if present:
+        times[[value is not None for value in values]] = _required_times(present)
+    if not (is_in_range(times.min()) and is_in_range(times.max())):
+        raise InvalidEvents
+    return pa.array(times).cast(TIME)
 
 
-def _whole(value: Any) -> bool:
-    return bool((isinstance(value, int) or value.is_integer()) and -_INT64 <= value < _INT64)
+def _fits(number: int | None) -> bool:
+    return number is not None and -_INT64 <= number < _INT64
 
 
 def _durations(values: list[Any], made: Mapping[str, pa.Array]) -> pa.Array:
     """Durations as given; where there is none, the time from start to end when both are known."""
-    if float in set(map(type, values)):
-        if not all(value is None or _whole(value) for value in values):
-            raise InvalidEvents
-        values = [None if value is None else int(value) for value in values]
     try:
+        if float in set(map(type, values)):
+            values = [None if value is None else math.floor(value) for value in values]
         durations = pa.array(values, pa.int64())
-    except OverflowError:
+    except (OverflowError, ValueError):  # also of inf and nan
         raise InvalidEvents from None
     if not durations.null_count:
         return durations

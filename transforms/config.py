@@ -79,4 +79,5 @@ def shard_of(event_type: str, project_id: str) -> str:
 
 def month_of(epoch_ms: int) -> str:
     """The UTC calendar month of a time, as YYYYMM."""
-    return datetime.fromtimestamp(epoch_ms / 1000, timezone.utc).strftime("%Y%m")
+    moment = datetime.fromtimestamp(epoch_ms / 1000, timezone.utc)
+    return f"{moment.year:04}{moment.month:02}"

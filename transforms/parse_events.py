@@ -254,7 +254,7 @@ def _sift(event_type: str, struct: type[Any], segments: Sequence[_Segment]) -> N
         kept = []
         bad: dict[int, str] = {}
         for number, event in zip(segment.good(), segment.events, strict=True):
-            reason = problem(event_type, event) if event.__class__ is struct else None
+            reason = problem(event_type, event, segment.source.recorded_at_ms) if event.__class__ is struct else None
             if reason is None:
                 kept.append(event)
             else:

@@ -27,6 +27,8 @@ CONTROL = ".ingest"
 SUFFIX = ".jsonl"
 
 _NAME_TIME = re.compile(r"^(\d{8}T\d{6}Z)_")
+FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+"""The years 1 to 9999, which the load log can hold; a file system may say that a file was modified outside of them."""
 
 
 class StorageError(Exception):
@@ -194,7 +196,7 @@ class LocalStorage:
                 if not stat.S_ISREG(status.st_mode):
                     on_error(entry.path, "is not a regular file")
                     continue
-                modified_ms = status.st_mtime_ns // 1_000_000
+                modified_ms = min(max(status.st_mtime_ns // 1_000_000, FIRST_MS), LAST_MS)
                 yield PendingFile(
                     timestamp_ms=file_timestamp_ms(entry.name, modified_ms),
                     path=entry.path,

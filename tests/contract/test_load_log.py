@@ -21,7 +21,7 @@ from transforms.load_log_rows import LoadCounts, SliceOutcome
 from transforms.loads import Load, Slice, make_load
 from transforms.match_files import in_delivery_order
 from transforms.record_loads import record_loads
-from transforms.storage import LocalStorage, PendingFile
+from transforms.storage import FIRST_MS, LAST_MS, LocalStorage, PendingFile
 
 NOW_MS = 1_800_000_000_000
 COUNTS = LoadCounts(lines=7, inserted=5, rejected=2, expired=1, blocks=2, duration_ms=9, events={"trace": 4, "log": 1})
@@ -67,6 +67,8 @@ def a_load(**changes: int) -> Load:
     parts = [
         Slice("/in/a b'.jsonl", "p\t1", 1_700_000_000_123, 1_700_000_000_456, 100, "e-1", 0, 60),
         Slice("/in/ü.jsonl", "p2", -5, 0, 0, "", 0, 0),
+        Slice("/in/00010101T000000Z_a.jsonl", "\n\\N", FIRST_MS, LAST_MS, 1, "e", 0, 1),
+        Slice("/in/99991231T235959Z_a\n.jsonl", "\x01", LAST_MS, FIRST_MS, 1, "e", 0, 1),
     ]
     load = make_load("trace", "trace-3", parts, block_bytes=2**40, block_rows=10, created_ms=1_800_000_000_001)
     return replace(load, **changes)
