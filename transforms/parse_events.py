@@ -17,8 +17,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from transforms.columns import Fallback, InvalidEvents, columns, problem
+from transforms.decode_line import decode_line, decoder
 from transforms.event_times import months
-from transforms.events import EVENT_TYPES, REJECTED_SCHEMA, SEQUENCE, STRUCTS, Line, LineSource
+from transforms.events import EVENT_TYPES, REJECTED_SCHEMA, SEQUENCE, STRUCTS, LineSource
 
 _NEWLINE, _RETURN, _OPEN, _CLOSE = b"\n\r{}"
 _BOM = b"\xef\xbb\xbf"
@@ -26,9 +27,8 @@ _BLANK = b" \t\r"
 _GROUP_BYTES = 1024 * 1024
 """Lines that are decoded and made columns of at a time: few enough that their objects stay in the processor's cache."""
 
-_decoder = msgspec.json.Decoder(Line)
 _TYPE = re.compile(rb'"type"\s*:\s*"(\w+)"')
-_AT = re.compile(r"^(.*?)(?: - at `\$\.?(?:data\.)?(.*)`)?$", re.DOTALL)
+_AT = re.compile(r"^(.*?)(?: - at `\$\.?(?:data\.)?([^`]*)`)?$", re.DOTALL)
 _ENUM = re.compile(r"^Invalid (?:enum )?value (.*)$", re.DOTALL)
 _CHOICES = {
     "status": "ok, error, unset",
@@ -126,7 +126,7 @@ class ChunkParser:
         segment = _Segment(data, source, lines)
         if lines and (data.isascii() or _is_utf8(data)):
             try:
-                segment.events = _decoder.decode_lines(data)
+                segment.events = decoder.decode_lines(data)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 segment.events = []
         if not lines or len(segment.events) != lines:
@@ -175,8 +175,7 @@ class ChunkParser:
                 segment.bad[number] = f"line: {len(line)} bytes are more than {self._max_line_bytes}"
                 continue
             try:
-                line.decode()
-                segment.events.append(_decoder.decode(line))
+                segment.events.append(decode_line(line))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 segment.bad[number] = _reason(error)
         segment.lines = number + 1
@@ -195,8 +194,7 @@ def _lines(segment: _Segment) -> Iterator[tuple[int, int, bytes]]:
     offset = 0
     for number, line in enumerate(segment.data.split(b"\n")):
         length = len(line)
-        bom = len(_BOM) if number == 0 and segment.source.offset == 0 and line.startswith(_BOM) else 0
-        content = line[bom:].strip(_BLANK)
+        content = line.removeprefix(_BOM).strip(_BLANK)
         if content:
             yield number, offset, content
         offset += length + 1
@@ -216,7 +214,12 @@ def _reason(error: Exception) -> str:
         return "type: is missing"
     enum = _ENUM.match(message)
     if enum and name in _CHOICES:
-        choices = _CHOICES["metricType"] if name == "type" and "`$.data" in str(error) else _CHOICES[name]
+        if name == "type" and "`$.data" in str(error):
+            choices = _CHOICES["metricType"]
+        elif name == "type" and enum[1].strip("'") in EVENT_TYPES:
+            return f"type: is there twice, the second time as {enum[1]}"
+        else:
+            choices = _CHOICES[name]
         return f"{name}: {enum[1][:60]} is not one of {choices}"
     return f"{name or 'line'}: {_uncapitalized(message)}"
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from beam_pipeline import IngestionWorker, ProcessingResult
-from tests.support.dataset import event
+from beam_pipeline import ClickHouseQueryProvider, IngestionWorker, ProcessingResult
+from beam_pipeline.commands.base import print_json
+from beam_pipeline.commands.query_output import event_json, print_events, print_events_csv
+from beam_pipeline.query.model import Log
+from tests.support.dataset import DAY, event
 from transforms.clickhouse import ClickHouse
 from transforms.config import IngestConfig
 from transforms.events import REJECTED_TABLE, TABLES
@@ -102,6 +106,25 @@ CASES: dict[str, tuple[bytes, list[str], list[tuple[int, str]]]] = {
         ["good"],
         [(1, "startTime: '1850-01-01' is not a time"), (2, "startTime: '2500-01-01' is"), (3, "startTime: '2026-13-01' is")],
     ),
+    "times-in-other-units": (
+        lines(
+            *(event("trace", "x", startTime=at) for at in (1763640000, 1763640000.5, 1763640000000000, 1763640000000000000)),
+            *(event("trace", f"{n}", startTime=at) for n, at in enumerate((4118731200000, 4118731200000.5, "21001120T000000Z"))),
+            event("trace", "3", startTime="21001120T000000Z", endTime="2100-11-20T00:00:01.5Z", durationMs=1.5),
+        ),
+        ["0", "1", "2", "3"],
+        [
+            *((1, "startTime: 1763640000 looks like seconds"), (2, "startTime: 1763640000.5 looks like seconds")),
+            *((3, "startTime: 1763640000000000 looks like micro"), (4, "startTime: 1763640000000000000 looks like nano")),
+        ],
+    ),
+    "half-characters": (
+        lines(*(event("trace", identity, name="\ud83d", input={"a": "\udc00"}) for identity in ("cut \ud83d", "b")), "bad"),
+        ["b", "cut \ufffd"],
+        [(3, "line: malformed JSON")],
+    ),
+    "joined-files": (lines(GOOD, b"\xef\xbb\xbf" + event("trace", "b").encode()), ["b", "good"], []),
+    "control-characters": (lines(event("trace", "a\0b\u2028", name="\0")), ["a\0b\u2028"], []),
     "deep-nesting": (
         lines(f'{GOOD[:-1]}, "metadata": {"[" * 50_000}{"]" * 50_000}}}', GOOD),
         ["good"],
@@ -331,6 +354,80 @@ def test_names_that_need_care(ingest: Ingest) -> None:
     assert (result.errors, result.events_ingested) == ([], len(names))
     assert ingest.ids(project) == sorted(names)
     assert sorted(os.listdir(ingest.root / "trace" / project / "processed")) == sorted(names)
+
+
+def test_files_named_after_impossible_times_block_nothing(ingest: Ingest) -> None:
+    """Their lines without `recordedAt` are rejected; their other lines, and the files of the same loads, are loaded."""
+    recorded = f"{DAY}T12:00:00Z"
+    times = ["00010101T000000Z", "18991231T235959Z", "23000101T000000Z", "99991231T235959Z"]
+    for time in times:
+        has = event("trace", f"{time}-has", recordedAt=recorded)
+        ingest.write(lines(has, event("trace", "lacks")), name=f"{time}_aa.jsonl")
+        ingest.write(lines(event("trace", f"{time}-neighbour", recordedAt=recorded)), name=f"{time}_bb.jsonl")
+    ingest.write(lines(GOOD))
+    result = ingest.run()
+    assert (result.errors, result.events_ingested, result.rejected) == ([], 9, 4)
+    assert ingest.ids("p") == [*(f"{time}-{which}" for time in times for which in ("has", "neighbour")), "good"]
+    for (line, reason), time in zip(ingest.rejected("p"), times, strict=True):
+        assert line == 2 and reason.startswith(f"recordedAt: is missing, and the time of the file, {time[:4]}-")
+    assert os.listdir(ingest.root / "trace" / "p") == ["processed"]
+
+
+@pytest.fixture
+def any_times(tmp_path: Path) -> Iterator[Path]:
+    """A directory whose file system keeps modification times of any year, where the machine has one."""
+    memory = "/dev/shm"
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as directory:
+        yield Path(directory)
+
+
+def test_a_file_modified_before_the_year_1_blocks_nothing(any_times: Path, embedded: ClickHouse) -> None:
+    ingest = Ingest(any_times, embedded)
+    odd = ingest.write(
+        lines(event("trace", "has", recordedAt=f"{DAY}T12:00:00Z"), event("trace", "lacks")), name="odd.jsonl"
+    )
+    os.utime(odd, (-(10**12), -(10**12)))
+    ingest.write(lines(GOOD))
+    if os.stat(odd).st_mtime > -(10**12):  # this file system cannot tell, and takes the earliest time that it can
+        assert ingest.run().errors == []
+        return
+    result = ingest.run()
+    assert (result.errors, result.events_ingested, result.rejected) == ([], 2, 1)
+    assert ingest.rejected("p")[0][1].startswith(
+        "recordedAt: is missing, and the time of the file, 0001-01-01T00:00:00"
+    )
+
+
+def test_projects_and_files_with_odd_names_load_beside_others(ingest: Ingest) -> None:
+    projects = ["a\nb", "a\tb", "\x01", "\ufeff", "\\N", "{x}", "p" * 255, "日" * 85]
+    longest = "20261120T120000Z_" + "x" * (255 - len("20261120T120000Z_.jsonl")) + ".jsonl"
+    for project in projects:
+        for name in (longest, "20261120T120000Z_\n\t\\.jsonl"):
+            ingest.write(lines(event("trace", name), "bad"), project=project, name=name)
+    ingest.write(lines(GOOD))
+    result = ingest.run()
+    assert (result.errors, result.events_ingested, result.rejected) == ([], 17, 16)
+    for project in projects:
+        assert len(ingest.ids(project)) == len(ingest.rejected(project)) == 2
+        assert os.listdir(ingest.root / "trace" / project) == ["processed"]
+
+
+def test_half_characters_can_be_read_and_asked_for(ingest: Ingest, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = r'{"a": 1, "\udc00": "cut \ud83d"}'
+    line = event("log", "l", message="cut \ud83d", attributes="X").replace('"X"', kept)
+    ingest.write(lines(line, event("log", "other", attributes={"a": 1})), kind="log")
+    assert ingest.run().events_ingested == 2
+    provider = ClickHouseQueryProvider(ingest.client, project_id="p")
+    (log,) = provider.list_logs(message_contains="\ufffd")
+    assert (log.message, log.attributes_json) == ("cut \ufffd", kept)
+    assert log.attributes == {"a": 1, "\udc00": "cut \ud83d"}
+    assert "other" in [found.id for found in provider.list_logs(attributes={"a": 1})]
+    print_json(event_json(log))
+    print_events("log", [log])
+    print_events_csv(Log, [log])
+    shown, _, rest = capsys.readouterr().out.partition("\n")
+    assert json.loads(shown)["attributes"] == log.attributes
+    assert (shown + rest).encode()
 
 
 def test_the_project_in_a_line_wins_over_the_path_and_all_types_go_to_their_tables(ingest: Ingest) -> None:

@@ -75,11 +75,19 @@ class EventLine:
     wrong: frozenset[str]
 
 
+def _texts_of(value: Any) -> list[str]:
+    """A value as JSON, with escapes and without; half a character can only be escaped."""
+    texts = [json.dumps(value), json.dumps(value, ensure_ascii=False)]
+    return [text for text in texts if text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)]
+
+
 def _said(value: Any) -> st.SearchStrategy[tuple[str, Any]]:
-    return st.sampled_from([(json.dumps(value), value), (json.dumps(value, ensure_ascii=False), value)])
+    meant = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(value, str) else value
+    return st.sampled_from([(text, meant) for text in _texts_of(value)])
 
 
-_words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+_words = st.text(max_size=8) | st.text("a\\u\ud83d\ude00", max_size=5)
+"""Also with halves of characters."""
 
 
 @st.composite
@@ -87,15 +95,22 @@ def times(draw: st.DrawFn) -> tuple[str, int]:
     moment = draw(st.datetimes(datetime(1900, 1, 1), datetime(2299, 12, 31, 23, 59, 59)))
     moment = moment.replace(microsecond=draw(st.sampled_from([0, 7_000, 120_000, 999_999])), tzinfo=timezone.utc)
     milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
-    form = draw(st.sampled_from(["number", "whole float", "Z", "offset", "naive", "date", "blank"]))
+    forms = ["Z", "offset", "naive", "date", "blank", "basic", "basic date"]
+    if not any(low <= milliseconds < high for low, high in ((19_000_101, 22_991_232), (10**9, 10**10))):
+        forms += ["number", "whole float", "float"]  # other numbers look like a date or seconds
+    form = draw(st.sampled_from(forms))
     if form == "number":
         return str(milliseconds), milliseconds
     if form == "whole float":
         return f"{milliseconds}.0", milliseconds
-    if form == "date":
-        return json.dumps(f"{moment:%Y-%m-%d}"), (
+    if form == "float":  # a number with a fraction is cut as the text of the same time is: to the millisecond before
+        return repr(milliseconds + 0.5), milliseconds
+    if "date" in form:
+        return json.dumps(moment.strftime("%Y%m%d" if "basic" in form else "%Y-%m-%d")), (
             moment.replace(hour=0, minute=0, second=0, microsecond=0) - _EPOCH
         ) // timedelta(milliseconds=1)
+    if form == "basic":
+        return json.dumps(f"{moment:%Y%m%dT%H%M%S.%f}Z"), milliseconds
     if form == "offset" and 1901 < moment.year < 2299:
         shift = timedelta(minutes=draw(st.integers(-14 * 60, 14 * 60)))
         return json.dumps(moment.astimezone(timezone(shift)).isoformat()), milliseconds
@@ -114,18 +129,15 @@ _values: dict[str, st.SearchStrategy[tuple[str, Any]]] = {
             max_leaves=4,
         )
         .filter(lambda value: value is not None)
-        .flatmap(
-            lambda value: st.sampled_from(
-                [json.dumps(value), json.dumps(value, ensure_ascii=False), f" {json.dumps(value)} "]
-            )
-        )
+        .flatmap(lambda value: st.sampled_from([*_texts_of(value), f" {json.dumps(value)} "]))
         .map(lambda text: (text, text.strip().encode()))
         for name in _JSON
     },
     "durationMs": st.integers(-(2**63), 2**63 - 1).map(lambda n: (str(n), n))
-    | st.integers(0, 2**50).map(lambda n: (f"{n}.0", n)),
+    | st.integers(-(2**50), 2**50).map(lambda n: (f"{n}.0", n))
+    | st.integers(-(2**50), 2**50).map(lambda n: (repr(n + 0.5), n)),
     "value": st.floats(allow_nan=False, allow_infinity=False).map(lambda x: (json.dumps(x), x))
-    | st.integers(-(2**53), 2**53).map(lambda n: (str(n), float(n))),
+    | st.integers(-(2**80), 2**80).map(lambda n: (str(n), float(n))),
 }
 _values["normalizedValue"] = _values["value"]
 
@@ -133,9 +145,13 @@ _wrong: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_TEXTS, ("5", "true", "[]", "{}", '["a"]')),
     **dict.fromkeys(_CHOICES, ('"elsewhere"', "1", '"OK"', '""')),
     **dict.fromkeys(
-        _TIMES, ('"soon"', "1.5", '"2026-02-30"', '"2026-11-20T25:00Z"', '"1899-12-31"', "99999999999999", "true", '""')
+        _TIMES,
+        (
+            *('"soon"', '"2026-02-30"', '"2026-11-20T25:00Z"', '"20261320T000000Z"', '"1899-12-31"', "99999999999999"),
+            *("true", '""', "1790000000", "1790000000.5", "1790000000000000", "1790000000000000000", "20261120"),
+        ),
     ),
-    "durationMs": ("1.5", '"3"', "1e30", "9223372036854775808", "[1]"),
+    "durationMs": ('"3"', "1e30", "9223372036854775808", "[1]"),
     "value": ('"3"', "true", "[]"),
     "normalizedValue": ('"3"', "{}"),
 }
@@ -179,7 +195,9 @@ def event_lines(draw: st.DrawFn, *, all_good: bool = False) -> EventLine:
     if row.get("durationMs", 0) is None and None not in (row["startTime"], row["endTime"]):
         row["durationMs"] = row["endTime"] - row["startTime"]
     if draw(st.booleans()):
-        texts["unheardOf"] = draw(st.sampled_from(['{"a": [1, "]}"]}', '"x"', "null", "[[[]]]"]))
+        texts["unheardOf"] = draw(
+            st.sampled_from(['{"a": [1, "]}"]}', '"x"', "null", "[[[]]]", r'{"\ud83d": "\udc00"}'])
+        )
 
     names = draw(st.permutations(sorted(texts)))
     body = ", ".join(f"{json.dumps(name)}: {texts[name]}" for name in names)

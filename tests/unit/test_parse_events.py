@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -11,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.dataset import event
@@ -22,13 +24,13 @@ from transforms.parse_events import ChunkParser, ParsedChunk
 PATH = "/in/trace/p/20261120T120000Z_ab.jsonl"
 
 
-def source(offset: int = 0, line: int = 1, path: str = PATH) -> LineSource:
-    return LineSource(path, "trace", PROJECT, RECORDED_MS, offset, line, sequence=offset)
+def source(offset: int = 0, line: int = 1, path: str = PATH, recorded_ms: int = RECORDED_MS) -> LineSource:
+    return LineSource(path, "trace", PROJECT, recorded_ms, offset, line, sequence=offset)
 
 
-def parse(data: bytes, **options: Any) -> ParsedChunk:
+def parse(data: bytes, *, recorded_ms: int = RECORDED_MS, **options: Any) -> ParsedChunk:
     parser = ChunkParser(**options)
-    counted = parser.add(data, source()).lines
+    counted = parser.add(data, source(recorded_ms=recorded_ms)).lines
     parsed = parser.finish()
     assert parsed.lines == counted
     return parsed
@@ -157,9 +159,7 @@ def test_no_bytes_are_lost_or_stop_it(pieces: list[bytes]) -> None:
     """Whatever the bytes are, each non-blank line is a row or a rejected line, and nothing is raised."""
     data = b"\n".join(pieces)
     parsed = parse(data)
-    lines = [
-        line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line for number, line in enumerate(data.split(b"\n"))
-    ]
+    lines = [line.removeprefix(b"\xef\xbb\xbf") for line in data.split(b"\n")]
     assert parsed.lines == sum(bool(line.strip(b" \t\r")) for line in lines)
     assert parsed.lines == sum(batch.num_rows for batch in parsed.rows.values()) + len(rejected_of(parsed))
 
@@ -189,16 +189,34 @@ GOOD = event("trace", "good").encode()
         (event("trace", "x", name=None).encode(), "name: is missing"),
         (event("trace", "").encode(), "id: is empty"),
         (event("trace", "x", name=5).encode(), "name: expected `str | null`, got `int`"),
-        (event("trace", "x", durationMs=1.5).encode(), "durationMs: 1.5 is not a whole number of milliseconds"),
-        (event("trace", "x", durationMs=10**400).encode(), "durationMs"),
+        (
+            event("trace", "x", durationMs=1e30).encode(),
+            "durationMs: 1e+30 is not a number of milliseconds from -2^63 to 2^63 - 1",
+        ),
+        (event("trace", "x", durationMs=10**400).encode(), "durationMs: 1000"),
+        (event("trace", "x").replace(": 1}", f": {'9' * 5000}}}").encode(), "durationMs: integer value out of range"),
         (event("metric", "x", value="3").encode(), "value: expected `float | null`, got `str`"),
         (event("metric", "x").replace("1.5", "1e999").encode(), "value: number out of range"),
         (
             event("trace", "x", at="1899-12-31T23:59:59.999Z").encode(),
-            "startTime: '1899-12-31T23:59:59.999Z' is not a time from 1900 to 2299, in ISO 8601 or whole epoch milliseconds",
+            "startTime: '1899-12-31T23:59:59.999Z' is not a time from 1900 to 2299, in ISO 8601 or epoch milliseconds",
         ),
         (event("trace", "x", at="2300-01-01").encode(), "startTime: '2300-01-01' is not a time from 1900 to 2299"),
         (event("log", "x", at="tomorrow").encode(), "timestamp: 'tomorrow' is not a time"),
+        (
+            event("trace", "x", startTime=1763640000).encode(),
+            "startTime: 1763640000 looks like seconds; give text in ISO 8601, or epoch milliseconds",
+        ),
+        (event("trace", "x", endTime=1763640000.123).encode(), "endTime: 1763640000.123 looks like seconds"),
+        (event("span", "x", recordedAt=1763640000000000).encode(), "recordedAt: 1763640000000000 looks like microseconds"),
+        (event("log", "x", timestamp=1763640000000000000).encode(), "timestamp: 1763640000000000000 looks like nanoseconds"),
+        (event("score", "x", timestamp=20261120).encode(), "timestamp: 20261120 looks like a date"),
+        (b'{"type": "trace", "type": "log", "id": "x"}', "type: is there twice, the second time as 'log'"),
+        (event("trace", "x", status="a - at `$.data.id`").encode(), "status: 'a - at `$.data.id`' is not one of ok"),
+        (b'{"type": "tra\\ud83dce"}', "type: 'tra\ufffdce' is not one of"),
+        (GOOD.replace(b"good", b"\\ud83"), "line: malformed JSON (invalid character in unicode escape"),
+        (GOOD.replace(b"good", b"\xed\xa0\xbd"), "line: invalid UTF-8"),
+        (GOOD.replace(b'"n"', b'"n", "metadata": {"loss": NaN}'), "line: malformed JSON (invalid character"),
         (GOOD.replace(b"good", b"\xff\xfe"), "line: invalid UTF-8 (invalid start byte)"),
         (GOOD.replace(b'"n"', b'"n", "metadata": {"a": "\xe2\x82"}'), "line: invalid UTF-8"),
         (GOOD + GOOD, "line: malformed JSON (trailing characters"),
@@ -229,6 +247,113 @@ def test_json_is_stored_as_it_came() -> None:
     text = '{ "b" : 1.0e0 ,"a":"\\u00e9", "a": [ ] }'
     line = f'{{"type":"log","id":"l","level":"info","message":"m","timestamp":0,"attributes":{text}}}'
     assert rows_of(parse(line.encode()), "log")[0]["attributes"] == text.encode()
+
+
+@pytest.mark.parametrize(
+    ("escaped", "text"),
+    [
+        *((r"cut \ud83d", "cut \ufffd"), (r"\udc00", "\ufffd"), (r"\uD83D x", "\ufffd x"), (r"\ud83d\n", "\ufffd\n")),
+        *((r"\udc00\ud83d", "\ufffd\ufffd"), (r"\ud83d\ud83d\ude00", "\ufffd😀"), (r"\ud83d\ude00\ude00", "😀\ufffd")),
+        *((r"\\\ud83d", "\\\ufffd"), (r"\\ud83d \udc00", "\\ud83d \ufffd"), (r"é\ud83d\u00e9", "é\ufffdé")),
+        (r"\ud83d\u0041", "\ufffdA"),
+    ],
+)
+def test_half_a_character_is_replaced_in_text_and_kept_in_json(escaped: str, text: str) -> None:
+    """JavaScript writes it for text that was cut inside an emoji."""
+    kept = f'{{ "{escaped}": ["{escaped}", "\\ufffd"],"a":"\\ud83d\\ude00" }}'
+    flat = (
+        f'{{"x{escaped}":"{escaped}","type":"log","id":"{escaped}","traceId":"{escaped}","attributes": {kept} ,'
+        f'"level":"info","timestamp":0,"message":"{escaped}"}}'
+    )
+    inner = flat.replace('"type":"log",', "")
+    enveloped = f'{{"type":"log","attributes":["{escaped}"],"data":{inner},"data2":"{escaped}"}}'
+    good = event("log", "good", message="good", attributes={"a": 1}, timestamp=0)
+    for lines in ([flat], [enveloped], [good, flat, good, enveloped, good]):
+        parsed = parse("\n".join(lines).encode())
+        assert parsed.rejected is None
+        for line, row in zip(lines, rows_of(parsed, "log"), strict=True):
+            if line == good:
+                assert (row["message"], row["attributes"]) == ("good", b'{"a": 1}')
+            else:
+                assert (row["id"], row["trace_id"], row["message"]) == (text, text, text)
+                assert row["attributes"] == kept.encode()
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        (r"a\u0000b", "a\0b"),
+        ("a\u2028b", "a\u2028b"),
+        ("a\x7fb", "a\x7fb"),
+        (r"\ufeff", "\ufeff"),
+        (r"\uffff", "\uffff"),
+    ],
+)
+def test_odd_characters_are_text(written: str, text: str) -> None:
+    line = event("log", "l", message="X", attributes="X").replace("X", written)
+    (row,) = rows_of(parse(line.encode()), "log")
+    assert (row["message"], row["attributes"].decode()) == (text, f'"{written}"')
+
+
+def test_a_byte_order_mark_in_the_middle_is_where_files_were_joined() -> None:
+    mark = b"\xef\xbb\xbf"
+    parsed = parse(mark + GOOD + b"\n" + mark + GOOD + b"\r\n" + mark + b"\n" + mark + b"{}\n" + GOOD)
+    assert [row["trace_id"] for row in rows_of(parsed, "trace")] == ["good"] * 3
+    (bad,) = rejected_of(parsed)
+    assert (parsed.lines, bad["line"], bad["raw"], bad["reason"]) == (4, 4, mark + b"{}", "type: is missing")
+
+
+def test_of_a_field_that_comes_twice_the_last_counts() -> None:
+    line = GOOD.replace(b'"name": "n"', b'"name": "a", "n\\u0061me": "b"')
+    assert [row["name"] for row in rows_of(parse(line), "trace")] == ["b"]
+
+
+@pytest.mark.parametrize("frames", [0, 300])
+def test_how_deep_a_value_may_be_nested_does_not_depend_on_the_caller(frames: int) -> None:
+    def parse_below(frames: int, data: bytes) -> ParsedChunk:
+        return parse_below(frames - 1, data) if frames else parse(data)
+
+    def nested(depth: int) -> bytes:
+        return GOOD[:-1] + b', "metadata": ' + b"[" * depth + rb'"\ud83d"' + b"]" * depth + b"}"
+
+    assert parse_below(frames, nested(900) + b"\n" + GOOD).rejected is None
+    assert len(rejected_of(parse_below(frames, nested(5000) + b"\n" + GOOD))) == 1
+
+
+@pytest.mark.parametrize(
+    "recorded_ms", [253_402_300_799_000, -62_135_596_800_000, -2_208_988_800_001, 10_413_792_000_000]
+)
+def test_lines_without_recordedAt_in_a_file_of_an_impossible_time_are_rejected_and_the_others_not(
+    recorded_ms: int,
+) -> None:
+    lines = [
+        event("trace", "has", recordedAt=5),
+        event("trace", "lacks"),
+        event("log", "too"),
+        event("log", "a", recordedAt=6),
+    ]
+    parsed = parse("\n".join(lines).encode(), recorded_ms=recorded_ms)
+    assert [row["recorded_at"] for kind in ("trace", "log") for row in rows_of(parsed, kind)] == [5, 6]
+    for bad in rejected_of(parsed):
+        assert bad["reason"].startswith("recordedAt: is missing, and the time of the file, ")
+        assert bad["reason"].endswith(" is not from 1900 to 2299")
+    assert [bad["line"] for bad in rejected_of(parsed)] == [2, 3]
+
+
+@given(st.integers(-(10**320), 10**320).map(str) | st.decimals(allow_nan=False, allow_infinity=False).map(str))
+@example("9007199254740993")
+@example("1e400")
+@example(str(2**64 + 1))
+@example("1" + "0" * 5000)
+def test_a_value_is_the_nearest_float_or_rejected(text: str) -> None:
+    """Whole numbers are exact up to 2^53 either side of zero; beyond the largest float there is none that is nearest."""
+    assume(re.fullmatch(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", text))
+    parsed = parse(event("metric", "m").replace("1.5", text).encode())
+    if math.isinf(float(text)):
+        assert [bad["reason"] for bad in rejected_of(parsed)] == ["value: number out of range"]
+    else:
+        (row,) = rows_of(parsed, "metric")
+        assert row["value"] == float(text)
 
 
 def test_both_dialects_and_all_types_in_one_file() -> None:
