@@ -20,6 +20,7 @@ from beam_pipeline.schema import SchemaOptions, check_schema_status, connect_or_
 from transforms import interrupt, metrics, report
 from transforms.clickhouse import ClickHouse, ClickHouseError, SchemaError
 from transforms.config import IngestConfig
+from transforms.ignored_files import IgnoredGroup
 from transforms.load_log_rows import FILES_TABLE, LOADS_TABLE
 from transforms.match_files import Page, next_page
 from transforms.report import Failure
@@ -49,6 +50,10 @@ class ProcessingResult:
     """Loads of earlier runs that were finished by this one."""
     skipped: int = 0
     """Files left alone because another live run has them."""
+    unfinished: int = 0
+    """Files of loads of earlier runs that could not be finished in this run either; the next one takes them up again."""
+    ignored: list[IgnoredGroup] = field(default_factory=list)
+    """Files that are not loaded although nothing failed, such as those under a name that is not of an event file."""
     bytes_read: int = 0
     errors: list[Failure] = field(default_factory=list)
     interrupted: bool = False
@@ -173,13 +178,15 @@ class IngestionWorker:
             # A run of its own each time: it takes up again what failed in the one before.
             run_id=uuid.uuid4().hex,
             ttl_days=self._ttl_days(),
-            modified_until_ms=self.config.modified_until_ms or int(started * 1000),
+            looked_at_ms=int(started * 1000),
         )
         self._counts: Counter[str] = Counter()
         with storage.hold(config.run_id):
             self._run_pages(config)
             if self._one_more_look():
-                self._counts[metrics.FILES_SKIPPED.name] = 0
+                for metric in (metrics.FILES_SKIPPED, metrics.FILES_UNFINISHED):
+                    self._counts[metric.name] = 0
+                report.clear_ignored()
                 self._run_pages(config)
         result = self._result(config.run_id, started)
         self._last_processed_at = _utc(time.time())
@@ -191,19 +198,22 @@ class IngestionWorker:
     def _run_pages(self, config: IngestConfig) -> None:
         """Runs the pipeline over one page of pending files after another; the first time even over an empty one."""
         storage = open_storage(config.input)
-        after: tuple[int, str] | None = None
-        while not interrupt.requested.is_set():
-            rest = replace(config, after=after)
-            page = next_page(storage, rest, self._max_files, report.fail if after is None else _ignore)
-            if page is None:
-                if after is None:
-                    self._run_pipeline(rest)  # there may be loads to take up
-                return
+        if interrupt.requested.is_set():
+            return
+        page = next_page(storage, config, self._max_files, report.fail, report.ignore)
+        if config.modified_until_ms is None:
+            # All that is there now, and nothing that comes later. Where a clock differs, files are from the future.
+            newest_ms = max(int(time.time() * 1000), page.modified_ms if page else 0)
+            config = replace(config, modified_until_ms=newest_ms)
+        if page is None:
+            self._run_pipeline(config)  # there may be loads to take up
+        while page is not None and not interrupt.requested.is_set():
             self._on_page(page)
-            self._run_pipeline(replace(rest, up_to=page.last))
+            self._run_pipeline(replace(config, up_to=page.last))
             if page.files < self._max_files:
                 return
-            after = page.last
+            config = replace(config, after=page.last)
+            page = next_page(storage, config, self._max_files, _ignore)
 
     def _run_pipeline(self, config: IngestConfig) -> None:
         options = PipelineOptions(self._runner_options)
@@ -220,7 +230,8 @@ class IngestionWorker:
 
     def _one_more_look(self) -> bool:
         """Whether files of adopted loads may be free again: one had changed, say, and its load went on without it."""
-        return bool(self._counts[metrics.LOADS_ADOPTED.name] and self._counts[metrics.FILES_SKIPPED.name])
+        left = self._counts[metrics.FILES_SKIPPED.name] or self._counts[metrics.FILES_UNFINISHED.name]
+        return bool(self._counts[metrics.LOADS_ADOPTED.name] and left)
 
     def _ttl_days(self) -> dict[str, int]:
         status = check_schema_status(self.client)
@@ -245,6 +256,8 @@ class IngestionWorker:
             loads=counts[metrics.LOADS_COMMITTED.name],
             adopted=counts[metrics.LOADS_ADOPTED.name],
             skipped=counts[metrics.FILES_SKIPPED.name],
+            unfinished=counts[metrics.FILES_UNFINISHED.name],
+            ignored=report.ignored(),
             bytes_read=counts[metrics.BYTES_READ.name],
             errors=self._failures(run_id),
             interrupted=interrupt.requested.is_set(),

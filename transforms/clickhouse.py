@@ -253,19 +253,24 @@ class ClickHouse:
         rows: pa.RecordBatch | pa.Table,
         *,
         token: str | None = None,
+        idempotent: bool = False,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         """Inserts rows with one synchronous INSERT, which makes one part in each partition that they are of.
 
-        With a token the insert is tried again after a failure that may pass, since the server drops what it has already;
-        without one it is not, except when the server cannot have got it.
+        With a token the insert is tried again after a failure that may pass, since the server drops what it has already.
+        So are `idempotent` rows, which mean the same when they are there twice, as in a ReplacingMergeTree with versions.
+        Others are not, except when the server cannot have got them.
         """
         if not rows.num_rows:
             return
         options = {**INSERT_SETTINGS, **(settings or {})}
         if token is not None:
             options["insert_deduplication_token"] = token
-        names, repeatable = rows.schema.names, token is not None
+        elif idempotent:
+            # A server that dies may remember rows that it does not have, and drop them when they come again.
+            options["insert_deduplicate"] = 0
+        names, repeatable = rows.schema.names, token is not None or idempotent
         if self.config.embedded:
             with rows_in_memory(rows) as path:
                 self._retrying(lambda client: insert_embedded(client, table, names, path, options), repeatable)

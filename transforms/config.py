@@ -35,7 +35,9 @@ class IngestConfig:
     until_ms: int | None = None
     """Only files with an earlier timestamp than this."""
     min_file_age_s: float = 0.0
-    """Files modified more recently than this are left for a later run. Raise it when writers append to files in place."""
+    """Files modified so little before or after the run began are left for a later one. Raise it when writers append in place."""
+    looked_at_ms: int | None = None
+    """The time that the age of files counts to, so that all looks of a run find the same ones; None: that of each look."""
     modified_until_ms: int | None = None
     """Only files last modified up to this time, so that a bounded run ends although files keep coming."""
     after: tuple[int, str] | None = None

@@ -58,9 +58,9 @@ def move_files(
 ) -> tuple[int, dict[str, str]]:
     """Moves (or deletes) the load's files that are loaded to their last byte.
 
-    Returns how many left pending, and for those that could not, why. A file that other loads still have a part of, or
+    Returns how many left pending just now, and for those that could not, why. A file that other loads still have a part of, or
     have in the form that it was changed to, is left to the last of them. Safe to repeat: nothing is overwritten, and what
-    moved before counts as moved.
+    moved before is recorded as moved, but not counted again.
     """
     files = {part.path: part for part in load.slices if part.position not in load.released}
     partial = {path: part.etag for path, part in files.items() if not part.whole}
@@ -68,15 +68,18 @@ def move_files(
     moves: dict[str, str] = {}
     errors: dict[str, str] = {}
     changed: list[str] = []
+    left = 0
     for path, part in files.items():
         if path in partial and loaded[path] < part.size:
             continue
         try:
             if delete:
-                storage.delete(path, part.etag)
+                left += storage.delete(path, part.etag)
                 moves[path] = ""
             else:
-                moves[path] = storage.move_to_processed(path, part.etag)
+                moved = storage.move_to_processed(path, part.etag)
+                moves[path] = moved.target
+                left += moved.now
         except (OSError, StorageError) as error:
             errors[path] = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
             if isinstance(error, FileChanged):
@@ -89,7 +92,7 @@ def move_files(
             if any(other.load_id != load.load_id and other.etag == etag for other in owned.get(path, [])):
                 del errors[path]
     log.record_moves(load, outcomes, moves, errors)
-    return len(moves), errors
+    return left, errors
 
 
 class _FinalizeFilesFn(RunFn):

@@ -3,12 +3,12 @@
 A load's rows in `mastra_admin_ingest_files` are written before its row in `mastra_admin_ingest_loads`, and only the
 latter makes it exist: file rows whose load row was never written count for nothing. Both tables are
 ReplacingMergeTree(version); a version is made of the attempt and the state, so that later states win whatever the order
-of merges, and writing the same state twice changes nothing.
+of merges, and writing the same state twice changes nothing. So every write is tried again when it may have failed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -76,24 +76,35 @@ class LoadLog:
 
     def ownership(self, paths: Sequence[str]) -> dict[str, list[Ownership]]:
         """What the log knows of these files; a file that no load ever owned is not in the result."""
+        found: dict[str, list[Ownership]] = {}
+        for record in self._records("path", paths):
+            found.setdefault(record.path, []).append(record)
+        return found
+
+    def paths_by_etag(self, etags: Sequence[str]) -> dict[str, set[str]]:
+        """Under which names loads have files of these etags, or have had them before these were moved."""
+        found: dict[str, set[str]] = {}
+        for record in self._records("etag", etags):
+            if record.state != "released":
+                found.setdefault(record.etag, set()).add(record.path)
+        return found
+
+    def _records(self, column: str, values: Sequence[str]) -> Iterator[Ownership]:
         rows = self._client.query(
             f"""
             SELECT f.path AS path, f.load_id AS load_id, l.run_id AS run_id, l.attempt AS attempt,
                    l.state AS load_state, f.state AS state, f.etag AS etag, f.size AS size,
                    f.range_start AS start, f.range_end AS end, f.digest AS digest
-            FROM (SELECT * FROM {FILES_TABLE} FINAL WHERE path IN {{paths:Array(String)}}) AS f
+            FROM (SELECT * FROM {FILES_TABLE} FINAL WHERE {column} IN {{values:Array(String)}}) AS f
             INNER JOIN (
                 SELECT load_id, run_id, attempt, state FROM {LOADS_TABLE} FINAL
-                WHERE load_id IN (SELECT load_id FROM {FILES_TABLE} WHERE path IN {{paths:Array(String)}})
+                WHERE load_id IN (SELECT load_id FROM {FILES_TABLE} WHERE {column} IN {{values:Array(String)}})
             ) AS l ON f.load_id = l.load_id
             ORDER BY path, start, load_id
             """,
-            {"paths": list(paths)},
+            {"values": list(values)},
         )
-        found: dict[str, list[Ownership]] = {}
-        for row in rows:
-            found.setdefault(row["path"], []).append(Ownership(**row))
-        return found
+        return (Ownership(**row) for row in rows)
 
     def versions_end_ms(self) -> int:
         """What the `ingested_at` of all rows of all loads, of any input, stays below: a bound of the greatest `end_ms`.
@@ -288,11 +299,11 @@ class LoadLog:
         self._insert_files(file_rows(load, slices, state, outcomes))
 
     def _insert_load(self, row: dict[str, Any]) -> None:
-        self._client.insert(LOADS_TABLE, pa.RecordBatch.from_pylist([row], LOADS_SCHEMA))
+        self._client.insert(LOADS_TABLE, pa.RecordBatch.from_pylist([row], LOADS_SCHEMA), idempotent=True)
 
     def _insert_files(self, rows: Sequence[dict[str, Any]]) -> None:
         if rows:
-            self._client.insert(FILES_TABLE, pa.RecordBatch.from_pylist(list(rows), FILES_SCHEMA))
+            self._client.insert(FILES_TABLE, pa.RecordBatch.from_pylist(list(rows), FILES_SCHEMA), idempotent=True)
 
 
 def _epoch_ms(value: datetime) -> int:

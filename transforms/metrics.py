@@ -31,6 +31,7 @@ class Metric:
 
 FILES_MATCHED = Metric("files_matched", "files", "pending files found")
 FILES_SKIPPED = Metric("files_skipped", "files", "pending files left alone because another live run has them")
+FILES_UNFINISHED = Metric("files_unfinished", "files", "pending files of unfinished loads whose runs have ended")
 FILES_LOADED = Metric("files_loaded", "files", "files whose rows are all acknowledged and that left pending")
 FILES_FAILED = Metric("files_failed", "files", "files that stay pending because of an error")
 LOADS_RECORDED = Metric("loads_recorded", "loads", "new loads written to the load log")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,10 +13,11 @@ import xxhash
 from transforms import report
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig, month_of, shard_of
+from transforms.ignored_files import IgnoredFile, IgnoreReason
 from transforms.lines import line_start
 from transforms.load_log import LoadLog, Ownership
 from transforms.loads import Load, Slice, cut_loads, describe_files, make_load
-from transforms.metrics import FILES_FAILED, FILES_SKIPPED, LOADS_RECORDED
+from transforms.metrics import FILES_FAILED, FILES_SKIPPED, FILES_UNFINISHED, LOADS_RECORDED
 from transforms.run import RunFn
 from transforms.storage import PendingFile, Storage
 
@@ -32,7 +35,9 @@ class Assignment:
     loaded: set[str] = field(default_factory=set)
     """Committed loads that have all there is of a file: only its move is left."""
     skipped: int = 0
-    """Files that an unfinished load of another run has, or one that this run is at already."""
+    """Files of unfinished loads of other runs that are under way."""
+    unfinished: int = 0
+    """Files of unfinished loads that this run takes up or has tried already, or whose run has just ended."""
     grown: list[tuple[Ownership, PendingFile]] = field(default_factory=list)
     """Parts of files that were loaded, and are unchanged in a file that has grown since."""
 
@@ -42,6 +47,7 @@ def assign_files(
 ) -> Assignment:
     """Decides for each file what of it is to be loaded, by what the load log says of it. Reads only files that have grown."""
     result = Assignment()
+    is_held = functools.cache(storage.is_held)
     for file in sorted(files):
         records = owned.get(file.path, [])
         unfinished = [r for r in records if r.state == "assigned" and r.load_state in ("assigned", "failed")]
@@ -51,7 +57,10 @@ def assign_files(
                 r.load_id for r in unfinished if r.run_id == run_id and r.attempt == 1 and r.load_state == "assigned"
             }
             result.again |= mine
-            result.skipped += not mine
+            if not mine:
+                lives = any(is_held(r.run_id) for r in unfinished if r.run_id != run_id)
+                result.skipped += lives
+                result.unfinished += not lives
             continue
         done = [r for r in records if r.state in ("committed", "finalized") and r.etag == file.etag]
         grown = [
@@ -106,6 +115,23 @@ def _slice(file: PendingFile, start: int, end: int) -> Slice:
     )
 
 
+def without_other_names(files: Sequence[PendingFile], log: LoadLog) -> list[PendingFile]:
+    """Leaves out files that a load has, or has had, under another name; each file once."""
+    linked = [file for file in files if file.linked]
+    if not linked:
+        return list(files)
+    names = log.paths_by_etag([file.etag for file in linked])
+    kept = []
+    for file in files:
+        others = names.setdefault(file.etag, set()) if file.linked else set()
+        if others - {file.path}:
+            report.ignore(IgnoredFile(file.path, IgnoreReason.OTHER_NAME, f"the first is {min(others - {file.path})}"))
+        else:
+            others.add(file.path)
+            kept.append(file)
+    return kept
+
+
 def record_loads(
     files: Sequence[PendingFile], shard: str, log: LoadLog, storage: Storage, config: IngestConfig
 ) -> list[Load]:
@@ -115,10 +141,15 @@ def record_loads(
     files of it. Raises ClickHouseError or OSError with nothing half assigned.
     """
     loads: list[Load] = []
-    with storage.exclusive(shard):
+    with contextlib.ExitStack() as sections:
+        if any(file.linked for file in files):
+            sections.enter_context(storage.exclusive("links"))  # the names of one file may be in several shards
+        sections.enter_context(storage.exclusive(shard))
+        files = without_other_names(files, log)
         owned = log.ownership([file.path for file in files])
         assignment = assign_files(files, owned, storage, config.run_id)
         FILES_SKIPPED.add(assignment.skipped)
+        FILES_UNFINISHED.add(assignment.unfinished)
         log.attest_growth(assignment.grown)
         versions = {file.path: file.version_ms for file in files}
         created_ms = 0

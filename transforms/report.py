@@ -1,4 +1,4 @@
-"""What went wrong, by name: logged where it happens, and kept in this process for the summary of a local run."""
+"""What went wrong, by name, and what was ignored: logged where it happens, and kept in this process for a run's summary."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import logging
 import threading
 from dataclasses import dataclass
 
+from transforms.ignored_files import IgnoredFile, IgnoredFiles, IgnoredGroup
+
 _logger = logging.getLogger("beam_pipeline")
 _lock = threading.Lock()
 _failures: dict[str, str] = {}
+_ignored = IgnoredFiles()
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -32,6 +35,26 @@ def failures() -> list[Failure]:
         return sorted(Failure(name, reason) for name, reason in _failures.items())
 
 
+def ignore(file: IgnoredFile) -> None:
+    """Notes that a file is not loaded."""
+    _logger.info("%s: ignored: %s", file.path, file.describe())
+    with _lock:
+        _ignored.add(file)
+
+
+def ignored() -> list[IgnoredGroup]:
+    """What was ignored in this process since `clear` or `clear_ignored`, by reason."""
+    with _lock:
+        return _ignored.groups()
+
+
+def clear_ignored() -> None:
+    """Forgets what was ignored, before another look that finds the same files."""
+    with _lock:
+        _ignored.clear()
+
+
 def clear() -> None:
     with _lock:
         _failures.clear()
+        _ignored.clear()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from beam_pipeline.commands.base import FAILED, OK, print_json, print_text, where
+from beam_pipeline.commands.base import FAILED, OK, print_json, print_text, printable, where
 from beam_pipeline.commands.status import owner_lives
 from beam_pipeline.commands.tables import print_table
 from beam_pipeline.history import History, LoadRecord
@@ -14,8 +15,12 @@ from beam_pipeline.schema import connect_if_there
 from transforms import report
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
+from transforms.ignored_files import IgnoredFile
 from transforms.match_files import match_files
 from transforms.storage import Storage, open_storage
+
+_MOST_IN_JSON = 10_000
+"""Ignored files that JSON lists one by one; the groups count all of them."""
 
 
 @dataclass
@@ -26,10 +31,12 @@ class Pending:
     bytes: int = 0
 
 
-def pending_by_type(storage: Storage, config: IngestConfig) -> dict[str, Pending]:
+def pending_by_type(
+    storage: Storage, config: IngestConfig, on_ignored: Callable[[IgnoredFile], None]
+) -> dict[str, Pending]:
     """The files that are pending now and that the configuration selects; what cannot be listed goes to the report."""
     found: dict[str, Pending] = defaultdict(Pending)
-    for file in match_files(storage, config, report.fail):
+    for file in match_files(storage, config, report.fail, on_ignored):
         found[file.event_type].files += 1
         found[file.event_type].bytes += file.size
     return {event_type: found[event_type] for event_type in config.event_types if event_type in found}
@@ -38,7 +45,16 @@ def pending_by_type(storage: Storage, config: IngestConfig) -> dict[str, Pending
 def dry_run(config: IngestConfig, *, as_json: bool) -> int:
     """Prints what would be loaded, and returns the exit code: 1 when that cannot be said for sure."""
     storage = open_storage(config.input)
-    pending = pending_by_type(storage, config)
+    listed: list[dict[str, str]] = []
+
+    def on_ignored(file: IgnoredFile) -> None:
+        report.ignore(file)
+        if not as_json:
+            print_text(f"ignored: {printable(file.path)}: {printable(file.describe())}")
+        elif len(listed) < _MOST_IN_JSON:
+            listed.append({"path": file.path, "reason": file.reason, "hint": file.hint})
+
+    pending = pending_by_type(storage, config, on_ignored)
     unfinished: list[LoadRecord] = []
     error = ""
     try:
@@ -51,7 +67,7 @@ def dry_run(config: IngestConfig, *, as_json: bool) -> int:
         error = str(caught)
     loads = [(load, owner_lives(storage, load.run_id)) for load in unfinished]
     if as_json:
-        print_json(_as_json(config, pending, loads, error))
+        print_json(_as_json(config, pending, loads, error) | {"ignored_files": listed})
     else:
         _print(config, pending, loads, error)
     return FAILED if error or report.failures() else OK
@@ -77,6 +93,7 @@ def _as_json(
             }
             for load, lives in loads
         ],
+        "ignored": [asdict(group) for group in report.ignored()],
         "errors": [{"name": failure.name, "reason": failure.reason} for failure in report.failures()]
         + ([{"name": "load log", "reason": error}] if error else []),
     }
@@ -100,6 +117,8 @@ def _print(
         )
     if len(taken_up) < len(loads):
         print_text(f"{len(loads) - len(taken_up):,} loads are in the hands of runs under way and would be left alone")
+    for group in report.ignored():
+        print_text(printable(group.describe()))
     for failure in report.failures():
         print_text(f"error: {failure.name}: {failure.reason}")
     if error:

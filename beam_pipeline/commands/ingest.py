@@ -92,7 +92,7 @@ def run(invocation: Invocation) -> int:
         print_json(_as_json(config, result))
     elif not values["quiet"]:
         _print_summary(config, result)
-    _print_warnings(config, result, console)
+    _print_warnings(config, result, console, quiet=values["quiet"])
     return code
 
 
@@ -168,7 +168,7 @@ def _print_summary(config: IngestConfig, result: ProcessingResult) -> None:
         print_text(f"{result.files_processed:,} files in {result.loads:,} loads, {size} in {duration(seconds)}{rate}")
         if result.adopted:
             print_text(f"{result.adopted:,} loads were left unfinished by an earlier run and were taken up")
-    elif not (result.errors or result.skipped or result.interrupted):
+    elif not (result.errors or result.skipped or result.unfinished or result.interrupted):
         print_text(f"nothing to load: no pending files in {printable(config.input)}{_hint(config)}")
 
 
@@ -180,7 +180,7 @@ def _hint(config: IngestConfig) -> str:
     return f" (it has no directory {'/, '.join(config.event_types)}/)"
 
 
-def _print_warnings(config: IngestConfig, result: ProcessingResult, console: Console) -> None:
+def _print_warnings(config: IngestConfig, result: ProcessingResult, console: Console, *, quiet: bool) -> None:
     """What somebody has to know even when nothing else is printed."""
     if result.rejected:
         console.print(
@@ -192,8 +192,16 @@ def _print_warnings(config: IngestConfig, result: ProcessingResult, console: Con
             f"warning: {result.expired:,} events are older than their tables keep them, so ClickHouse will delete "
             "them; to keep them: python -m beam_pipeline migrate --ttl_days=0 --logs_ttl_days=0"
         )
+    for group in result.ignored:
+        if not (quiet and group.reason.expected):
+            console.print(f"{'' if group.reason.expected else 'warning: '}{printable(group.describe())}")
     if result.skipped:
-        console.print(f"{result.skipped:,} files were left alone because another run that is under way has them")
+        console.print(f"{result.skipped:,} files skipped: another run that is under way is loading them")
+    if result.unfinished:
+        console.print(
+            f"{result.unfinished:,} files are still pending: their loads were begun by an earlier run and could not be "
+            "finished (the errors say why); the next run tries again"
+        )
     if result.interrupted:
         console.print("stopped before everything was loaded; run the same command again to go on")
     for failure in result.errors[:_NAMED_ERRORS]:

@@ -25,19 +25,21 @@ from beam_pipeline.history import FileProblem, History, LoadRecord, StateTotals
 from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, local_path
 from beam_pipeline.schema import connect_if_there
 from transforms.events import EVENT_TYPES
-from transforms.storage import LocalStorage, Storage
+from transforms.ignored_files import IgnoredFiles, IgnoredGroup
+from transforms.storage import Storage, open_storage
 
 _SHOWN = 10
 
 
 @dataclass
 class Pending:
-    """Files that wait in a directory, and what could not be listed."""
+    """Files that wait in a directory, what could not be listed, and files that are not loaded, by reason."""
 
     files: int = 0
     bytes: int = 0
     by_type: dict[str, int] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
+    ignored: list[IgnoredGroup] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,12 @@ class InputStatus:
 def pending_files(storage: Storage) -> Pending:
     """Counts the files that wait now."""
     found = Pending()
-    for file in storage.list_pending(EVENT_TYPES, None, found.errors.__setitem__):
+    ignored = IgnoredFiles()
+    for file in storage.list_pending(EVENT_TYPES, None, found.errors.__setitem__, ignored.add):
         found.files += 1
         found.bytes += file.size
         found.by_type[file.event_type] = found.by_type.get(file.event_type, 0) + 1
+    found.ignored = ignored.groups()
     return found
 
 
@@ -84,7 +88,7 @@ def owner_lives(storage: Storage, run_id: str) -> bool | None:
 
 def input_status(history: History | None, directory: str) -> InputStatus:
     """What there is to say about a directory; without a history, what is in it."""
-    storage = LocalStorage(directory)
+    storage = open_storage(directory)
     here = os.path.isdir(directory)
     pending = pending_files(storage) if here else None
     if history is None:
@@ -166,6 +170,8 @@ def _print(status: InputStatus, zone: tzinfo) -> None:
         )
         for path, reason in status.pending.errors.items():
             print_text(f"  {printable(path)}: {printable(reason)}")
+        for group in status.pending.ignored:
+            print_text(f"  {printable(group.describe())}")
     if status.states:
         print_text("")
         print_table(

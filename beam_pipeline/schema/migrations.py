@@ -212,7 +212,7 @@ def _done(client: ClickHouse) -> set[int]:
 def _record(client: ClickHouse, migration: Migration, state: str) -> None:
     schema = pa.schema([("version", pa.uint32()), ("name", pa.string()), ("state", pa.string())])
     row = {"version": migration.version, "name": migration.name, "state": state}
-    client.insert(MIGRATIONS_TABLE, pa.RecordBatch.from_pylist([row], schema))
+    client.insert(MIGRATIONS_TABLE, pa.RecordBatch.from_pylist([row], schema), idempotent=True)
 
 
 def _apply_options(client: ClickHouse, options: SchemaOptions) -> list[str]:

@@ -13,15 +13,17 @@ from pathlib import Path
 import pytest
 
 from beam_pipeline.schema import SchemaOptions, run_migrations
+from tests.support.clickhouse_endpoint import ClickHouseEndpoint
 from transforms.adopt_loads import adopt_loads
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 from transforms.config import IngestConfig
 from transforms.load_log import LoadLog
-from transforms.load_log_rows import LoadCounts, SliceOutcome
+from transforms.load_log_rows import FILES_TABLE, LOADS_TABLE, LoadCounts, SliceOutcome
 from transforms.loads import Load, Slice, make_load
+from transforms.local_storage import LocalStorage
 from transforms.match_files import in_delivery_order
 from transforms.record_loads import record_loads
-from transforms.storage import FIRST_MS, LAST_MS, LocalStorage, PendingFile
+from transforms.storage import FIRST_MS, LAST_MS, PendingFile
 
 NOW_MS = 1_800_000_000_000
 COUNTS = LoadCounts(lines=7, inserted=5, rejected=2, expired=1, blocks=2, duration_ms=9, events={"trace": 4, "log": 1})
@@ -199,6 +201,31 @@ def test_a_new_file_beside_an_unfinished_load_is_a_load_of_its_own(client: Click
     assert [os.path.basename(part.path) for part in load.slices] == ["b.jsonl"]
 
 
+def test_a_file_has_one_owner_whatever_its_names(client: ClickHouse, storage: LocalStorage, tmp_path: Path) -> None:
+    """Also of those that one look has not seen together, and by runs that record them at once."""
+    first, *others = [Path(storage.root, "trace", "p", f"{n}.jsonl") for n in range(4)]
+    write(storage, first.name)
+    for other in others:
+        os.link(first, other)
+    files = [
+        replace(file, path=str(path))
+        for path in (first, *others)
+        for file in storage.list_pending(("trace",), None, lambda path, reason: pytest.fail(reason))
+    ]
+    assert all(file.linked for file in files)
+
+    def run(number: int) -> list[Load]:
+        with storage.hold(f"run-{number}"), client.config.connect() as own:
+            config = config_of(client, storage, f"run-{number}")
+            return record_loads([files[number]], f"trace-{number}", config.load_log(own), storage, config)
+
+    with ThreadPoolExecutor(4) as pool:
+        (load,) = [load for found in pool.map(run, range(4)) for load in found]
+    log_of(client, storage).release(load, {0: "could not be read"})
+    (again,) = record_loads(files, "trace-0", log_of(client, storage), storage, config_of(client, storage))
+    assert len(again.slices) == 1
+
+
 def test_a_file_is_loaded_when_its_loads_have_all_of_it(client: ClickHouse, storage: LocalStorage) -> None:
     """A file in two loads, of which one is committed: the rest of the file is a load of its own, and then it is only moved."""
     write(storage, "a.jsonl", content="0123456\n" * 4)
@@ -214,6 +241,57 @@ def test_a_file_is_loaded_when_its_loads_have_all_of_it(client: ClickHouse, stor
     log.commit(rest, COUNTS, {})
     assert log.loaded_bytes({path: first.slices[0].etag}) == {path: 32}
     assert [load.committed for load in record(client, storage, "run-3", load_bytes=16)] == [True]
+
+
+def last_words(client: ClickHouse) -> list[list[dict[str, object]]]:
+    """Both tables of the log without times, as they are read."""
+    return [
+        client.query(f"SELECT * EXCEPT updated_at FROM {table} FINAL ORDER BY ALL")
+        for table in (LOADS_TABLE, FILES_TABLE)
+    ]
+
+
+def every_write(log: LoadLog, storage: LocalStorage) -> None:
+    """Everything that is ever written into the log, each once."""
+    load, other = a_load(), replace(a_load(), load_id="other", attempt=2)
+    log.assign(load)
+    log.release(load, {1: "is gone"})
+    kept = replace(load, released=frozenset({1}))
+    log.commit(kept, COUNTS, {0: SliceOutcome(lines=7, rejected=2, digest="d")})
+    grown = PendingFile(0, load.slices[0].path, "trace", "p", 200, 0, "e-2")
+    log.attest_growth([(log.ownership([grown.path])[grown.path][0], grown)])
+    log.keep_committed(kept, "no room")
+    log.record_moves(replace(kept, committed=True), {}, {}, {load.slices[0].path: "no room"})
+    log.finalize(kept)
+    log.assign(replace(other, attempt=1))
+    log.fail(replace(other, attempt=1), LoadCounts(), "server away")
+    log.adopt(other)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_server_that_fails_at_any_write_changes_nothing_of_what_is_recorded(
+    http_config: ClickHouseConfig, endpoint: ClickHouseEndpoint, storage: LocalStorage, when: str
+) -> None:
+    if http_config.url != endpoint.url:
+        pytest.skip("a real server does not fail when it is asked to")
+    with replace(http_config, retry_delay_s=0.001).connect() as client:
+        run_migrations(client, SchemaOptions(dedup_window=1000))
+        undisturbed = endpoint.fault("delay", "INSERT INTO .*ingest_(loads|files)", times=0)
+        every_write(log_of(client, storage), storage)
+        recorded, writes = last_words(client), endpoint.struck(undisturbed)
+        assert writes > 10
+        for table in (LOADS_TABLE, FILES_TABLE):
+            client.command(f"TRUNCATE TABLE {table}")
+        # Each write fails twice, and is tried a third time.
+        faults = [
+            endpoint.fault(
+                "status", "INSERT INTO .*ingest_(loads|files)", when=when, status=502, nth=3 * n + 1, times=2
+            )
+            for n in range(writes)
+        ]
+        every_write(log_of(client, storage), storage)
+        assert [endpoint.struck(fault) for fault in faults] == [2] * writes
+        assert last_words(client) == recorded
 
 
 class TestAdoption:

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from transforms.storage import FileChanged, LocalStorage, Storage, StorageError, file_timestamp_ms, open_storage
+from transforms.events import EVENT_TYPES
+from transforms.ignored_files import IgnoredFile
+from transforms.local_storage import LocalStorage
+from transforms.storage import FileChanged, Moved, Storage, StorageError, file_timestamp_ms, open_storage
 
 NAME = "20261120T120000Z_ab12.jsonl"
 TYPES = ("trace", "log")
@@ -107,7 +110,9 @@ def test_the_etag_changes_with_the_content(root: Path, storage: Storage) -> None
 
 
 def moved(storage: Storage, path: str) -> str:
-    return storage.move_to_processed(path, storage.etag(path) or "")
+    done = storage.move_to_processed(path, storage.etag(path) or "")
+    assert done.now
+    return done.target
 
 
 def test_moves_keep_the_name_and_the_etag(root: Path, storage: Storage) -> None:
@@ -129,10 +134,10 @@ def test_a_move_never_overwrites(root: Path, storage: Storage) -> None:
 def test_a_move_can_be_repeated_after_it_was_done(root: Path, storage: Storage) -> None:
     path = put(root, f"trace/p1/{NAME}")
     etag = storage.etag(path) or ""
-    target = storage.move_to_processed(path, etag)
-    assert storage.move_to_processed(path, etag) == target
+    target = storage.move_to_processed(path, etag).target
+    assert storage.move_to_processed(path, etag) == Moved(target, now=False)
     put(root, f"trace/p1/{NAME}", b"another file under the same name\n")
-    assert storage.move_to_processed(path, etag) == target
+    assert storage.move_to_processed(path, etag) == Moved(target, now=False)
     assert os.path.exists(path)
 
 
@@ -141,7 +146,7 @@ def test_a_move_that_was_cut_in_the_middle_is_finished(root: Path, storage: Stor
     etag = storage.etag(path) or ""
     (root / "trace/p1/processed").mkdir()
     os.link(path, root / "trace/p1/processed" / NAME)
-    assert storage.move_to_processed(path, etag) == str(root / "trace/p1/processed" / NAME)
+    assert storage.move_to_processed(path, etag) == Moved(str(root / "trace/p1/processed" / NAME), now=True)
     assert not os.path.exists(path)
 
 
@@ -157,15 +162,15 @@ def test_a_file_that_changed_is_neither_moved_nor_deleted(root: Path, storage: S
 
 
 def test_a_file_that_is_gone_is_moved_nowhere_and_deleted_already(root: Path, storage: Storage) -> None:
-    assert storage.move_to_processed(str(root / "trace/p1" / NAME), "some-etag") == ""
-    storage.delete(str(root / "trace/p1" / NAME), "some-etag")
+    assert storage.move_to_processed(str(root / "trace/p1" / NAME), "some-etag") == Moved("", now=False)
+    assert not storage.delete(str(root / "trace/p1" / NAME), "some-etag")
 
 
 def test_many_movers_of_one_file_agree_on_one_target(root: Path, storage: Storage) -> None:
     for number in range(20):
         path = put(root, f"trace/p1/{number}.jsonl")
         etag = storage.etag(path) or ""
-        targets: list[str] = []
+        targets: list[Moved] = []
         threads = [
             threading.Thread(target=lambda p=path, e=etag, t=targets: t.append(storage.move_to_processed(p, e)))  # type: ignore[misc]
             for _ in range(4)
@@ -174,7 +179,8 @@ def test_many_movers_of_one_file_agree_on_one_target(root: Path, storage: Storag
             thread.start()
         for thread in threads:
             thread.join()
-        assert set(targets) == {str(root / f"trace/p1/processed/{number}.jsonl")} and len(targets) == 4
+        assert {done.target for done in targets} == {str(root / f"trace/p1/processed/{number}.jsonl")}
+        assert sorted(done.now for done in targets) == [False, False, False, True]
     assert len(os.listdir(root / "trace/p1/processed")) == 20
 
 
@@ -242,3 +248,83 @@ def test_what_cannot_be_an_input_is_refused(tmp_path: Path) -> None:
         LocalStorage(str(tmp_path / "file")).check_writable()
     with pytest.raises(StorageError, match="scheme 'ftp'"):
         open_storage("ftp://host/dir")
+
+
+def ignored(storage: Storage, types: tuple[str, ...] = EVENT_TYPES, project: str | None = None) -> dict[str, str]:
+    """What is ignored, by its path below the root: the reason, and the hint."""
+    found: list[IgnoredFile] = []
+    others = tuple(kind for kind in EVENT_TYPES if kind not in types)
+    list(
+        storage.list_pending(types, project, lambda path, reason: pytest.fail(reason), found.append, other_types=others)
+    )
+    short = {os.path.relpath(file.path, storage.root): f"{file.reason.value}: {file.hint}" for file in found}
+    assert len(short) == len(found), "something was listed twice"
+    return short
+
+
+ODD = {
+    f"logs/p1/{NAME}": "unknown_type: did you mean log/?",
+    f"Spans/{NAME}": "unknown_type: did you mean span/?",
+    f"invoices/p1/{NAME}.gz": "unknown_type: event types are trace, span, log, metric, score",
+    NAME: "no_project: ",
+    f"log/{NAME}": "no_project: ",
+    "log/notes.txt": "no_project: ",
+    f"trace/.p1/{NAME}": "hidden_project: ",
+    f"trace/p1/sub/{NAME}": "nested: ",
+    "trace/p1/sub/sub/notes.txt": "nested: ",
+    "trace/p1/a.JSONL": "suffix: rename it to a.jsonl",
+    "trace/p1/a.ndjson": "suffix: rename it to a.jsonl",
+    "trace/p1/a.json": "suffix: ",
+    "trace/p1/a.jsonl.1": "suffix: ",
+    "trace/p1/notes": "suffix: ",
+    "trace/p1/a.jsonl.gz": "compressed: ",
+    "trace/p1/a.jsonl.ZST": "compressed: ",
+    f"trace/p1/.{NAME}.swp": "temporary: ",
+    f"trace/p1/.{NAME}": "temporary: ",
+    f"trace/p1/{NAME}.tmp": "temporary: ",
+    f"trace/p1/{NAME}~": "temporary: ",
+    f"trace/p1/#{NAME}#": "temporary: ",
+    "trace/.DS_Store": "temporary: ",
+}
+
+
+def test_each_file_that_is_not_loaded_is_told_once_with_the_reason(root: Path, storage: Storage) -> None:
+    for path in ODD:
+        put(root, path)
+    put(root, f"trace/p1/{NAME}")
+    put(root, "trace/p1/no-time.jsonl")
+    put(root, f"trace/p1/processed/{NAME}")
+    put(root, f"trace/p1/processed/{NAME}.gz")
+    put(root, f"logs/p1/processed/{NAME}")
+    put(root, f"trace/p1/sub/processed/{NAME}")
+    put(root, "package.json")
+    put(root, ".git/config.jsonl")
+    put(root, "docs/api/deep/down/x.jsonl")
+    assert ignored(storage) == ODD
+    assert listed(storage)[0] == [f"trace/p1/{NAME}", "trace/p1/no-time.jsonl"]
+
+
+def test_what_is_not_asked_for_is_not_ignored(root: Path, storage: Storage) -> None:
+    for path in ODD:
+        put(root, path)
+    assert ignored(storage, ("log",)) == {
+        path: ODD[path] if "invoices" not in path else "unknown_type: event types are log"
+        for path in (f"logs/p1/{NAME}", f"invoices/p1/{NAME}.gz", NAME, f"log/{NAME}", "log/notes.txt")
+    }
+    other = ignored(storage, project="p2")
+    assert set(other) == {f"Spans/{NAME}", NAME, f"log/{NAME}", "log/notes.txt", "trace/.DS_Store"}
+    assert listed(storage, "p2") == ([], {})
+
+
+def test_each_directory_is_read_once(root: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in ODD:
+        put(root, path)
+    put(root, f"trace/p1/{NAME}")
+    read: list[str] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: read.append(os.path.relpath(path, root)) or scandir(path))  # type: ignore[func-returns-value]
+    ignored(storage)
+    assert len(read) == len(set(read))
+    read.clear()
+    listed(storage)
+    assert sorted(read) == ["log", "trace", "trace/p1"]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from transforms import storage
+from transforms import local_storage
 from transforms.clickhouse import ClickHouse
 from transforms.events import REJECTED_TABLE, TABLES
 from transforms.load_log import LoadLog
@@ -81,9 +81,9 @@ POINTS = {
     "after_the_last_insert": Point(LoadLog, "commit", "before", nth=2),
     "half_way_through_the_commit": Point(LoadLog, "_write_load", "before", nth=2, condition=state("committed")),
     "after_the_commit": Point(LoadLog, "commit", "after", nth=2),
-    "before_the_first_move": Point(storage.LocalStorage, "move_to_processed", "before"),
+    "before_the_first_move": Point(local_storage.LocalStorage, "move_to_processed", "before"),
     "in_the_middle_of_a_move": Point(os, "unlink", "before", nth=2, condition=an_event_file),
-    "half_way_through_the_moves": Point(storage.LocalStorage, "move_to_processed", "after", nth=2),
+    "half_way_through_the_moves": Point(local_storage.LocalStorage, "move_to_processed", "after", nth=2),
     "after_the_moves": Point(LoadLog, "record_moves", "before", nth=2),
     "before_the_final_record": Point(LoadLog, "finalize", "before", nth=2),
     "after_the_final_record": Point(LoadLog, "finalize", "after", nth=2),

@@ -20,7 +20,7 @@ from transforms.clickhouse import ClickHouse
 from transforms.config import IngestConfig
 from transforms.events import REJECTED_TABLE, TABLES
 from transforms.load_log import LoadLog
-from transforms.storage import LocalStorage
+from transforms.local_storage import LocalStorage
 
 NAME = "20261120T120000Z_00ab.jsonl"
 GOOD = event("trace", "good")

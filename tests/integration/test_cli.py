@@ -89,7 +89,7 @@ def test_generate_ingest_status(line: CommandLine, events: Path) -> None:
     status = line.run("status", f"--input={events}", "--json").json
     (of_input,) = status["inputs"]
     assert status["initialized"] and of_input["input"] == str(events)
-    assert of_input["pending"] == {"files": 0, "bytes": 0, "by_type": {}, "errors": {}}
+    assert of_input["pending"] == {"files": 0, "bytes": 0, "by_type": {}, "errors": {}, "ignored": []}
     assert of_input["rows"] == {name: loaded[name] for name in EVENT_TYPES}
     assert list(of_input["loads"]) == ["finalized"]
     assert of_input["loads"]["finalized"]["lines"] == lines
@@ -327,7 +327,7 @@ def test_files_that_another_run_has_are_left_to_it_and_said(server: ClickHouseEn
     finally:
         running.process.send_signal(signal.SIGCONT)
     assert (other.code, other.out) == (0, "")
-    assert f"{left} files were left alone because another run that is under way has them" in other.err
+    assert f"{left} files skipped: another run that is under way is loading them" in other.err
     assert {load["owner_lives"] for load in status["unfinished"]} == {True}
     assert running.finish().code == 0 and pending(events) == []
     assert line.run("status", f"--input={events}", "--json").json["inputs"][0]["loads"]["finalized"]["lines"] == EVENTS

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from transforms.lines import line_number, line_start, read_lines
 from transforms.loads import Slice
-from transforms.storage import FileChanged, LineTooLong, LocalStorage
+from transforms.local_storage import LocalStorage
+from transforms.storage import FileChanged, LineTooLong
 
 
 def whole_file(storage: LocalStorage, path: Path) -> Slice:

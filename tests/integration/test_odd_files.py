@@ -1,0 +1,236 @@
+"""Files under odd names, in odd places and behind links: each is loaded once or told, and counted where it belongs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from beam_pipeline import IngestionWorker, ProcessingResult
+from tests.support.clickhouse_endpoint import ClickHouseEndpoint
+from tests.support.command_line import CommandLine
+from tests.support.dataset import event
+from transforms.clickhouse import ClickHouse, ClickHouseConfig
+from transforms.config import IngestConfig
+from transforms.load_log_rows import FILES_TABLE, LOADS_TABLE
+
+NAME = "20261120T120000Z_ab12.jsonl"
+Ingest = Callable[..., ProcessingResult]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def ingest(root: Path, embedded: ClickHouse) -> Ingest:
+    """A run of the pipeline over the input into an embedded database."""
+    return lambda **options: run(IngestConfig(input=str(root), clickhouse=embedded.config, **options))
+
+
+def run(config: IngestConfig) -> ProcessingResult:
+    worker = IngestionWorker(config)
+    try:
+        worker.init()
+        return worker.process_once()
+    finally:
+        worker.close()
+
+
+def put(path: Path, *ids: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(event("trace", name) + "\n" for name in ids))
+    return path
+
+
+def ids(client: ClickHouse) -> list[str]:
+    return [row["id"] for row in client.query("SELECT trace_id AS id FROM mastra_admin_traces ORDER BY id")]
+
+
+def counts(result: ProcessingResult) -> tuple[int, int, dict[str, int], int]:
+    return (
+        *(result.files_processed, result.events_ingested),
+        {group.reason.value: group.files for group in result.ignored},
+        len(result.errors),
+    )
+
+
+# Names and places
+
+
+def test_a_run_tells_what_it_does_not_load_once_by_reason(root: Path, ingest: Ingest) -> None:
+    put(root / "trace/p" / NAME, "good")
+    for number in range(3):
+        put(root / f"traces/p/{number}.jsonl", "wrong")
+    put(root / "trace/p/b.JSONL", "wrong")
+    put(root / "trace/p/sub/c.jsonl", "wrong")
+    assert counts(ingest()) == (1, 1, {"unknown_type": 3, "nested": 1, "suffix": 1}, 0)
+    (group, *_) = ingest().ignored
+    assert group.example.startswith(str(root / "traces/p")) and group.hint == "did you mean trace/?"
+
+
+def test_the_pages_of_a_run_tell_it_once(root: Path, embedded: ClickHouse) -> None:
+    for number in range(5):
+        put(root / f"trace/p/2026112{number}T000000Z_a.jsonl", str(number))
+    put(root / "trace/p/b.JSONL", "wrong")
+    worker = IngestionWorker(IngestConfig(input=str(root), clickhouse=embedded.config), max_files=2)
+    worker.init()
+    assert counts(worker.process_once()) == (5, 5, {"suffix": 1}, 0)
+    worker.close()
+
+
+@pytest.mark.parametrize("ahead_s", [3600, 400 * 86_400])
+def test_a_file_from_the_future_is_loaded(root: Path, ingest: Ingest, embedded: ClickHouse, ahead_s: int) -> None:
+    path, later = put(root / "trace/p" / NAME, "future"), time.time() + ahead_s
+    os.utime(path, (later, later))
+    assert counts(ingest()) == (1, 1, {}, 0)
+    assert ids(embedded) == ["future"] and not path.exists()
+
+
+def test_a_name_without_a_time_is_loaded(root: Path, ingest: Ingest, embedded: ClickHouse) -> None:
+    put(root / "trace/p/events.jsonl", "a")
+    assert counts(ingest()) == (1, 1, {}, 0)
+
+
+def test_the_command_line_says_what_is_ignored_and_lists_it_when_asked(tmp_path: Path) -> None:
+    root, line = tmp_path / "in", CommandLine()
+    put(root / "trace/p" / NAME, "good")
+    odd = [put(root / "logs/p" / NAME, "wrong"), put(root / "trace/p/b.ndjson", "wrong")]
+    temporary = put(root / "trace/p" / f"{NAME}.tmp", "half")
+    said = (
+        f"1 file ignored: the directory is not an event type ({odd[0]}; did you mean log/?)",
+        f"1 file ignored: the name does not end in .jsonl ({odd[1]}; rename it to b.jsonl)",
+        f"1 file ignored: hidden or temporary ({temporary})",
+    )
+    dry = line.run(f"--input={root}", "--dry_run")
+    assert dry.code == 0 and all(f"\n{text}\n" in dry.out for text in said)
+    for path in (*odd, temporary):
+        assert f"ignored: {path}: " in dry.out
+    listed = line.run(f"--input={root}", "--dry_run", "--json").json
+    assert sorted(file["path"] for file in listed["ignored_files"]) == sorted(map(str, [*odd, temporary]))
+    assert [group["reason"] for group in listed["ignored"]] == ["unknown_type", "suffix", "temporary"]
+
+    done = line.run(f"--input={root}")
+    assert done.code == 0
+    assert all(f"warning: {text}\n" in done.err for text in said[:2]) and f"\n{said[2]}\n" in done.err
+    quiet = line.run(f"--input={root}", "--quiet")
+    assert quiet.code == 0 and quiet.err == f"warning: {said[0]}\nwarning: {said[1]}\n"
+
+    status = line.run("status", f"--input={root}")
+    assert all(f"  {text}\n" in status.out for text in said)
+    (of_input,) = line.run("status", f"--input={root}", "--json").json["inputs"]
+    assert of_input["pending"]["ignored"] == listed["ignored"]
+
+
+# Links
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_two_names_of_one_file_load_once_in_this_run_and_in_later_ones(
+    tmp_path: Path, root: Path, ingest: Ingest, embedded: ClickHouse, hard: bool
+) -> None:
+    target = put(tmp_path / "store/blob", "a", "b")
+    names = [root / "trace/p" / NAME, root / "trace/q" / NAME]
+    for name in names:
+        name.parent.mkdir(parents=True)
+        os.link(target, name) if hard else name.symlink_to("../../../store/blob")
+    assert counts(ingest()) == (1, 2, {"other_name": 1}, 0)
+    assert counts(ingest()) == (0, 0, {"other_name": 1}, 0)
+    assert ids(embedded) == ["a", "b"]
+    (moved,) = root.glob("*/*/processed/*")
+    assert moved.read_text() == target.read_text()
+    (left,) = [name for name in names if name.exists()]
+    left.unlink()
+    assert counts(ingest()) == (0, 0, {}, 0)
+
+
+def test_a_name_that_leads_nowhere_in_processed_blocks_nothing(
+    root: Path, ingest: Ingest, embedded: ClickHouse
+) -> None:
+    path = put(root / "trace/p" / NAME, "a")
+    (root / "trace/p/processed").mkdir()
+    (root / "trace/p/processed" / NAME).symlink_to("nowhere")
+    put(root / "trace/p/20261120T130000Z_cd.jsonl", "b")
+    assert counts(ingest()) == (2, 2, {}, 0)
+    assert ids(embedded) == ["a", "b"] and not path.exists()
+
+
+def test_deleting_what_is_loaded_deletes_links_only(tmp_path: Path, root: Path, ingest: Ingest) -> None:
+    target = put(tmp_path / "blob", "a")
+    (root / "trace/p").mkdir(parents=True)
+    (root / "trace/p" / NAME).symlink_to(target)
+    assert counts(ingest(delete_after_process=True)) == (1, 1, {}, 0)
+    assert target.exists() and not os.path.lexists(root / "trace/p" / NAME)
+
+
+# What failed before
+
+
+def test_files_that_could_not_be_moved_are_counted_by_the_run_that_moves_them(
+    root: Path, ingest: Ingest, embedded: ClickHouse
+) -> None:
+    for number in range(3):
+        put(root / f"trace/p/2026112{number}T000000Z_a.jsonl", str(number))
+    in_the_way = root / "trace/p/processed"
+    in_the_way.touch()
+    first = ingest()
+    assert counts(first) == (0, 3, {}, 3)
+    assert {error.reason for error in first.errors} == {
+        f"is loaded, but could not be moved: {in_the_way} is not a directory; move it out of the way"
+    }
+    assert counts(ingest())[:2] == (0, 0)
+    in_the_way.unlink()
+    assert counts(ingest()) == (3, 0, {}, 0)
+    assert ids(embedded) == ["0", "1", "2"]
+    (totals,) = embedded.query(f"SELECT sum(files) AS files, sum(lines) AS lines FROM {LOADS_TABLE} FINAL")
+    assert totals == {"files": 3, "lines": 3}
+
+
+def test_files_of_a_load_that_failed_before_are_not_said_to_be_another_run_s(root: Path) -> None:
+    line = CommandLine()
+    for number in range(3):
+        path = put(root / f"trace/p/2026112{number}T000000Z_a.jsonl", str(number))
+        path.write_text(path.read_text() + "bad\n")
+    first = line.run(f"--input={root}", "--max_rejected=0")
+    assert first.code == 1 and "another run" not in first.err
+    second = line.run(f"--input={root}", "--max_rejected=0")
+    assert second.code == 1 and "another run" not in second.err
+    assert "3 of 6 lines are bad, more than --max_rejected=0 allows" in second.err
+    assert "3 files are still pending: their loads were begun by an earlier run" in second.err
+    assert "the next run tries again" in second.err
+    assert line.run(f"--input={root}", "--json").json["files_processed"] == 3
+
+
+# A server that fails for a moment
+
+
+@pytest.fixture
+def flaky(root: Path, http_config: ClickHouseConfig, endpoint: ClickHouseEndpoint) -> IngestConfig:
+    """A configuration that loads into the endpoint, into tables that are there already."""
+    if http_config.url != endpoint.url:
+        pytest.skip("a real server does not fail when it is asked to")
+    config = IngestConfig(input=str(root), clickhouse=replace(http_config, retry_delay_s=0.01))
+    run(config)
+    return config
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_server_that_fails_while_files_are_assigned_costs_nothing(
+    root: Path, flaky: IngestConfig, endpoint: ClickHouseEndpoint, when: str
+) -> None:
+    fault = endpoint.fault("status", f"INSERT INTO .*({FILES_TABLE}|{LOADS_TABLE})", when=when, status=502, times=2)
+    put(root / "trace/p" / NAME, "a")
+    assert counts(run(flaky)) == (1, 1, {}, 0)
+    assert endpoint.struck(fault) == 2
+    with flaky.connect() as client:
+        assert ids(client) == ["a"]
+        (log,) = client.query(
+            f"SELECT count() AS loads, sum(lines) AS lines, any(state) AS state FROM {LOADS_TABLE} FINAL"
+        )
+    assert log == {"loads": 1, "lines": 1, "state": "finalized"}

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from transforms.clickhouse import ClickHouseConfig
+from transforms.config import IngestConfig
+from transforms.ignored_files import IgnoredFile, IgnoreReason
+from transforms.match_files import match_files, next_page
+from transforms.storage import open_storage
+
+NOW_MS = 1_795_176_000_000
+"""2026-11-20T12:00:00Z"""
+DAY_MS = 86_400_000
+
+
+def put(root: Path, name: str, modified_ms: int = NOW_MS) -> str:
+    path = root / "trace/p" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    os.utime(path, ns=(0, modified_ms * 1_000_000))
+    return name
+
+
+def config_of(root: Path) -> IngestConfig:
+    return IngestConfig(input=str(root), clickhouse=ClickHouseConfig(url="http://nowhere"), looked_at_ms=NOW_MS)
+
+
+def matched(config: IngestConfig) -> tuple[list[str], dict[str, IgnoreReason]]:
+    ignored: list[IgnoredFile] = []
+    files = match_files(open_storage(config.input), config, lambda path, reason: pytest.fail(reason), ignored.append)
+    names = sorted(os.path.basename(file.path) for file in files)
+    return names, {os.path.basename(file.path): file.reason for file in ignored}
+
+
+@pytest.mark.parametrize("ahead_ms", [1, 1000, 400 * DAY_MS])
+def test_a_modification_time_in_the_future_keeps_no_file_back(tmp_path: Path, ahead_ms: int) -> None:
+    put(tmp_path, "a.jsonl", NOW_MS + ahead_ms)
+    assert matched(config_of(tmp_path)) == (["a.jsonl"], {})
+
+
+def test_young_files_are_left_and_told_those_of_another_clock_too(tmp_path: Path) -> None:
+    for name, modified_ms in {"old": -60_000, "young": -59_999, "ahead": 59_999, "future": DAY_MS}.items():
+        put(tmp_path, f"{name}.jsonl", NOW_MS + modified_ms)
+    assert matched(replace(config_of(tmp_path), min_file_age_s=60)) == (
+        ["future.jsonl", "old.jsonl"],
+        {"young.jsonl": IgnoreReason.TOO_YOUNG, "ahead.jsonl": IgnoreReason.TOO_YOUNG},
+    )
+
+
+def test_the_age_of_a_file_is_that_of_now_unless_it_is_said_otherwise(tmp_path: Path) -> None:
+    put(tmp_path, "a.jsonl", int(time.time() * 1000))
+    config = replace(config_of(tmp_path), min_file_age_s=3600)
+    assert matched(replace(config, looked_at_ms=None))[0] == []
+    assert matched(replace(config, looked_at_ms=0))[0] == ["a.jsonl"]
+
+
+def test_a_file_outside_of_the_range_is_not_told_about(tmp_path: Path) -> None:
+    for name in ("20261119T000000Z_a.JSONL", "20261121T000000Z_a.JSONL", "no-time.JSONL", "20261119T000000Z_a.jsonl"):
+        put(tmp_path, name)
+    config = replace(config_of(tmp_path), min_file_age_s=60, since_ms=NOW_MS, until_ms=NOW_MS + 10 * DAY_MS)
+    assert matched(config) == (
+        [],
+        {"20261121T000000Z_a.JSONL": IgnoreReason.SUFFIX, "no-time.JSONL": IgnoreReason.SUFFIX},
+    )
+
+
+def test_a_page_knows_the_latest_change_of_all_that_was_there(tmp_path: Path) -> None:
+    """So that a later look of the same run takes exactly these, whatever the clock says by then."""
+    put(tmp_path, "20261101T000000Z_a.jsonl", NOW_MS)
+    put(tmp_path, "20261102T000000Z_a.jsonl", NOW_MS + DAY_MS)
+    config = config_of(tmp_path)
+    page = next_page(open_storage(config.input), config, 1, lambda path, reason: pytest.fail(reason))
+    assert page is not None and (page.files, page.modified_ms) == (1, NOW_MS + DAY_MS)
+    put(tmp_path, "20261103T000000Z_a.jsonl", NOW_MS + DAY_MS + 1)
+    assert matched(replace(config, modified_until_ms=page.modified_ms))[0] == [
+        "20261101T000000Z_a.jsonl",
+        "20261102T000000Z_a.jsonl",
+    ]

@@ -1,0 +1,216 @@
+"""Event files in a directory on a file system."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+
+from transforms.ignored_files import PROCESSED, SUFFIX, IgnoredFile
+from transforms.local_listing import LocalListing, etag_of
+from transforms.storage import CONTROL, FileChanged, Moved, PendingFile, StorageError
+
+
+class LocalStorage:
+    """A directory on a file system.
+
+    An etag is made of inode, modification time and size, of a link those of what it leads to. Locks are the kernel's
+    (flock), which end with their process, so there is no lease to wait for after a crash; they are as good as the file
+    system's flock when it is a network's.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def check_writable(self) -> None:
+        if not os.path.isdir(self.root):
+            kind = "is not a directory" if os.path.exists(self.root) else "does not exist"
+            raise StorageError(f"--input: {self.root} {kind}; give the directory that holds trace/, span/, log/, …")
+        try:
+            os.makedirs(os.path.join(self.root, CONTROL, "locks"), exist_ok=True)
+            os.makedirs(os.path.join(self.root, CONTROL, "runs"), exist_ok=True)
+            with self.exclusive("check"):
+                pass
+        except OSError as error:
+            raise StorageError(
+                f"--input: {self.root} is not writable ({error.strerror}), so that loaded files could not be moved; "
+                "nothing was loaded"
+            ) from error
+
+    def list_pending(
+        self,
+        event_types: tuple[str, ...],
+        project_id: str | None,
+        on_error: Callable[[str, str], None],
+        on_ignored: Callable[[IgnoredFile], None] | None = None,
+        *,
+        other_types: tuple[str, ...] = (),
+    ) -> Iterator[PendingFile]:
+        yield from LocalListing(self.root, event_types, other_types, project_id, on_error, on_ignored).files()
+
+    def etag(self, path: str) -> str | None:
+        try:
+            return etag_of(os.stat(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def read(self, path: str, start: int, end: int) -> bytes:
+        with open(path, "rb", buffering=0) as file:
+            file.seek(start)
+            parts = []
+            while start < end and (part := file.read(end - start)):
+                parts.append(part)
+                start += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def move_to_processed(self, path: str, etag: str) -> Moved:
+        directory, name = os.path.split(path)
+        target_directory = os.path.join(directory, PROCESSED)
+        targets = _targets(os.path.join(target_directory, name))
+        target = next(targets)
+        while True:
+            pending = self.etag(path)
+            if os.path.lexists(target):
+                # A link to the pending file has its etag, too, but is not where it was moved to.
+                itself = pending is None or os.path.islink(path) or not os.path.islink(target)
+                if itself and _etag_or_none(target) == etag:
+                    # If both are there, a crash came between the second name and the end of the first.
+                    return Moved(target, pending == etag and self.delete(path, etag))
+                target = next(targets)
+                continue
+            if pending is None:
+                return Moved("", False)
+            if pending != etag:
+                raise FileChanged(f"{path}: changed since it was loaded")
+            _make_directory(target_directory)
+            # Another run may have moved it, or taken the name, just now: then look again.
+            with contextlib.suppress(FileExistsError, FileNotFoundError):
+                _move(path, target)
+                return Moved(target, True)
+
+    def delete(self, path: str, etag: str) -> bool:
+        pending = self.etag(path)
+        if pending is None:
+            return False
+        if pending != etag:
+            raise FileChanged(f"{path}: changed since it was loaded")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+            return True
+        return False
+
+    @contextlib.contextmanager
+    def exclusive(self, name: str) -> Iterator[None]:
+        descriptor = self._lock(os.path.join("locks", name), fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def hold(self, name: str) -> Iterator[None]:
+        descriptor = self._lock(os.path.join("runs", name), fcntl.LOCK_SH)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+            self._forget_unless_held(name)
+
+    def is_held(self, name: str) -> bool:
+        if not os.path.exists(os.path.join(self.root, CONTROL, "runs", name)):
+            return False  # without writing anything, so that whoever may only read can ask
+        # One prober at a time, since a probe is an exclusive lock that another probe would take for a holder.
+        with self.exclusive("probe"):
+            return self._probe(name)
+
+    def forget_dead(self) -> None:
+        for name in os.listdir(os.path.join(self.root, CONTROL, "runs")):
+            self._forget_unless_held(name)
+
+    def _forget_unless_held(self, name: str) -> None:
+        with contextlib.suppress(OSError), self.exclusive("probe"):
+            if not self._probe(name):
+                os.unlink(os.path.join(self.root, CONTROL, "runs", name))
+
+    def _probe(self, name: str) -> bool:
+        try:
+            descriptor = os.open(os.path.join(self.root, CONTROL, "runs", name), os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                return True
+            raise
+        finally:
+            os.close(descriptor)
+        return False
+
+    def _lock(self, path: str, kind: int) -> int:
+        """A descriptor that has the lock; closing it, or the end of the process, gives the lock back."""
+        path = os.path.join(self.root, CONTROL, path)
+        while True:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            fcntl.flock(descriptor, kind)
+            with contextlib.suppress(FileNotFoundError):
+                if os.fstat(descriptor).st_ino == os.stat(path).st_ino:
+                    return descriptor
+            os.close(descriptor)  # somebody tidied the file away while we waited for it
+
+
+def _etag_or_none(path: str) -> str | None:
+    """The etag of what a name leads to; None when that is nothing, for whatever reason."""
+    with contextlib.suppress(OSError):
+        return etag_of(os.stat(path))
+    return None
+
+
+def _make_directory(path: str) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+    except FileExistsError:
+        raise StorageError(f"{path} is not a directory; move it out of the way") from None
+
+
+def _targets(path: str) -> Iterator[str]:
+    """The name itself, then numbered ones, for a file that came again under a name that is taken."""
+    yield path
+    stem = path[: -len(SUFFIX)]
+    number = 2
+    while True:
+        yield f"{stem}.{number}{SUFFIX}"
+        number += 1
+
+
+def _move(source: str, target: str) -> None:
+    """Gives a file its second name and ends the first. Raises FileExistsError when the second name is taken."""
+    if os.path.islink(source):
+        os.symlink(_moved_link(source, os.path.dirname(target)), target)
+        os.unlink(source)
+        return
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV):
+            raise
+        # A file system without hard links. The look before the rename leaves a gap only for a stranger who writes into
+        # processed/, since a file is moved by the one load that owns it.
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None
+        os.rename(source, target)
+        return
+    os.unlink(source)
+
+
+def _moved_link(link: str, directory: str) -> str:
+    """What a link must say to lead to the same place from another directory."""
+    destination = os.readlink(link)
+    if os.path.isabs(destination):
+        return destination
+    # Only the way between the two directories is worked out: `..` in the link itself may pass through other links.
+    back = os.path.relpath(os.path.realpath(os.path.dirname(link)), os.path.realpath(directory))
+    return os.path.join(back, destination)
