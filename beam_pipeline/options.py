@@ -208,7 +208,7 @@ DEBUG = Option("debug", None, False, "log what happens, and show the traceback o
 OUTPUT = (JSON, DEBUG)
 QUIET = Option("quiet", None, False, "print nothing but warnings and errors")
 ONCE = Option("once", None, False, "load what is pending and end, which is what happens without it, too")
-DRY_RUN = Option("dry_run", None, False, "tell what would be loaded, and load nothing")
+DRY_RUN = Option("dry_run", None, False, "list what would be loaded and which files are ignored, and load nothing")
 
 CONNECTION = (
     Option(
@@ -340,7 +340,7 @@ def clickhouse_config(values: Mapping[str, Any]) -> ClickHouseConfig:
     """The connection that these option values describe; without a URL, an embedded database beside the input."""
     url = values.get("clickhouse_url")
     if not url:
-        url = f"chdb://{local_path(values['input'])}.clickhouse" if values.get("input") else ""
+        url = _url_beside(local_path(values["input"])) if values.get("input") else ""
     return ClickHouseConfig(
         url=url,
         user=values["clickhouse_user"],
@@ -351,10 +351,22 @@ def clickhouse_config(values: Mapping[str, Any]) -> ClickHouseConfig:
     )
 
 
+def _url_beside(path: str) -> str:
+    """The URL of the embedded database beside an input."""
+    directory, name = os.path.split(path)
+    # The engine takes what follows a question mark for settings.
+    return f"chdb://{os.path.join(directory, name.replace('?', '%3F'))}.clickhouse"
+
+
 def connection_problems(values: Mapping[str, Any]) -> list[str]:
     """Why these option values cannot make a connection."""
     if not values.get("clickhouse_url") and not values.get("input"):
         return ["--clickhouse_url: is missing, and there is no --input beside which an embedded database could be"]
+    if not values.get("clickhouse_url") and "?" in os.path.dirname(local_path(values["input"])):
+        return [
+            f"--input: {local_path(values['input'])} is below a directory with a question mark in its name, where the "
+            "embedded engine cannot open a database; give another place for it: --clickhouse_url=chdb:///path"
+        ]
     return clickhouse_config(values).problems()
 
 

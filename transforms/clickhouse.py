@@ -121,8 +121,11 @@ class ClickHouseConfig:
             found += self._url_problems()
         elif not self.url.removeprefix("chdb://"):
             found.append("--clickhouse_url: 'chdb://' lacks a path; give chdb:///path/to/directory")
-        elif "?" in self.url:
-            found.append(f"--clickhouse_url: {self.url!r} must be a plain path, without a question mark")
+        elif "?" in os.path.realpath(self.path or ""):
+            found.append(
+                f"--clickhouse_url: {self.url!r} must be a plain path, without a question mark, also where links lead: the "
+                "embedded engine takes what follows it for settings"
+            )
         if not self.user:
             found.append("--clickhouse_user: '' must be a name, such as default")
         if not _IDENTIFIER.fullmatch(self.database):

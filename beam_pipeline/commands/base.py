@@ -88,7 +88,7 @@ def printable_lines(text: str) -> str:
 def where(config: ClickHouseConfig) -> str:
     """A database in words: the path of an embedded one, or URL and database."""
     if config.embedded:
-        return f"the embedded database {config.path} ({config.database})"
+        return f"the embedded database {printable(config.path or '')} ({config.database})"
     return f"{config.url} ({config.database})"
 
 

@@ -44,6 +44,7 @@ def pending_by_type(
 
 def dry_run(config: IngestConfig, *, as_json: bool) -> int:
     """Prints what would be loaded, and returns the exit code: 1 when that cannot be said for sure."""
+    report.clear()
     storage = open_storage(config.input)
     listed: list[dict[str, str]] = []
 
@@ -102,7 +103,7 @@ def _as_json(
 def _print(
     config: IngestConfig, pending: dict[str, Pending], loads: list[tuple[LoadRecord, bool | None]], error: str
 ) -> None:
-    print_text(f"would load {config.input} into {where(config.clickhouse)}")
+    print_text(f"would load {printable(config.input)} into {where(config.clickhouse)}")
     if pending:
         rows = [(name, f"{found.files:,}", f"{found.bytes:,}") for name, found in pending.items()]
         total = (f"{sum(found.files for found in pending.values()):,}", f"{sum(f.bytes for f in pending.values()):,}")

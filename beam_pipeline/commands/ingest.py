@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -79,7 +80,7 @@ def run(invocation: Invocation) -> int:
         config, runner_options=invocation.beam_flags, max_files=values["max_files"], on_page=tracker.add_page
     )
     if not values["quiet"]:
-        console.print(f"loading {config.input} into {where(config.clickhouse)}")
+        console.print(f"loading {printable(config.input)} into {where(config.clickhouse)}")
     try:
         worker.init()
         if _runner(invocation) in LOCAL_RUNNERS:
@@ -172,6 +173,11 @@ def _print_summary(config: IngestConfig, result: ProcessingResult) -> None:
         print_text(f"nothing to load: no pending files in {printable(config.input)}{_hint(config)}")
 
 
+def _quoted(path: str) -> str:
+    """A path as it is written in a command."""
+    return shlex.quote(printable(path))
+
+
 def _hint(config: IngestConfig) -> str:
     if any(os.path.isdir(os.path.join(config.input, event_type)) for event_type in config.event_types):
         return ""
@@ -185,7 +191,7 @@ def _print_warnings(config: IngestConfig, result: ProcessingResult, console: Con
     if result.rejected:
         console.print(
             f"warning: {result.rejected:,} lines were rejected; see: "
-            f"python -m beam_pipeline rejected --input={config.input}"
+            f"python -m beam_pipeline rejected --input={_quoted(config.input)}"
         )
     if result.expired:
         console.print(
@@ -208,7 +214,9 @@ def _print_warnings(config: IngestConfig, result: ProcessingResult, console: Con
         console.print(f"error: {printable(failure.name)}: {printable(failure.reason)}")
     if len(result.errors) > _NAMED_ERRORS:
         more = len(result.errors) - _NAMED_ERRORS
-        console.print(f"error: and {more:,} more; see: python -m beam_pipeline status --input={config.input}")
+        console.print(f"error: and {more:,} more; see: python -m beam_pipeline status --input={_quoted(config.input)}")
+    if result.errors and not (result.unfinished or result.interrupted):
+        console.print("what failed is still pending, and the next run tries it again")
 
 
 COMMAND = Command(

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from beam_pipeline import IngestionWorker, ProcessingResult
+from beam_pipeline.cli import main
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
-from tests.support.command_line import CommandLine
+from tests.support.command_line import CommandLine, Finished
 from tests.support.dataset import event
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 from transforms.config import IngestConfig
@@ -61,6 +62,19 @@ def counts(result: ProcessingResult) -> tuple[int, int, dict[str, int], int]:
     )
 
 
+@pytest.fixture
+def command(root: Path, embedded: ClickHouse, capsys: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
+    """A command on the input, in this process."""
+    url, database = embedded.config.url, embedded.config.database
+
+    def call(*arguments: str) -> Finished:
+        capsys.readouterr()
+        code = main([*arguments, f"--input={root}", f"--clickhouse_url={url}", f"--clickhouse_database={database}"])
+        return Finished(code, *capsys.readouterr())
+
+    return call
+
+
 # Names and places
 
 
@@ -98,8 +112,9 @@ def test_a_name_without_a_time_is_loaded(root: Path, ingest: Ingest, embedded: C
     assert counts(ingest()) == (1, 1, {}, 0)
 
 
-def test_the_command_line_says_what_is_ignored_and_lists_it_when_asked(tmp_path: Path) -> None:
-    root, line = tmp_path / "in", CommandLine()
+def test_the_command_line_says_what_is_ignored_and_lists_it_when_asked(
+    root: Path, command: Callable[..., Finished]
+) -> None:
     put(root / "trace/p" / NAME, "good")
     odd = [put(root / "logs/p" / NAME, "wrong"), put(root / "trace/p/b.ndjson", "wrong")]
     temporary = put(root / "trace/p" / f"{NAME}.tmp", "half")
@@ -108,24 +123,49 @@ def test_the_command_line_says_what_is_ignored_and_lists_it_when_asked(tmp_path:
         f"1 file ignored: the name does not end in .jsonl ({odd[1]}; rename it to b.jsonl)",
         f"1 file ignored: hidden or temporary ({temporary})",
     )
-    dry = line.run(f"--input={root}", "--dry_run")
+    dry = command("ingest", "--dry_run")
     assert dry.code == 0 and all(f"\n{text}\n" in dry.out for text in said)
     for path in (*odd, temporary):
         assert f"ignored: {path}: " in dry.out
-    listed = line.run(f"--input={root}", "--dry_run", "--json").json
+    listed = command("ingest", "--dry_run", "--json").json
     assert sorted(file["path"] for file in listed["ignored_files"]) == sorted(map(str, [*odd, temporary]))
     assert [group["reason"] for group in listed["ignored"]] == ["unknown_type", "suffix", "temporary"]
 
-    done = line.run(f"--input={root}")
+    done = command("ingest")
     assert done.code == 0
     assert all(f"warning: {text}\n" in done.err for text in said[:2]) and f"\n{said[2]}\n" in done.err
-    quiet = line.run(f"--input={root}", "--quiet")
+    quiet = command("ingest", "--quiet")
     assert quiet.code == 0 and quiet.err == f"warning: {said[0]}\nwarning: {said[1]}\n"
 
-    status = line.run("status", f"--input={root}")
+    status = command("status")
     assert all(f"  {text}\n" in status.out for text in said)
-    (of_input,) = line.run("status", f"--input={root}", "--json").json["inputs"]
+    (of_input,) = command("status", "--json").json["inputs"]
     assert of_input["pending"]["ignored"] == listed["ignored"]
+
+
+ODD_NAMES = ("a?b", "a?b#c%20d e&f=g;h ü日", "a\nb'c\"d\\e{f}*[g]")
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_an_input_may_have_any_name(tmp_path: Path, embedded: ClickHouse, name: str) -> None:
+    root = tmp_path / name
+    put(root / "trace/p" / NAME, "a")
+    assert counts(run(IngestConfig(input=str(root), clickhouse=embedded.config))) == (1, 1, {}, 0)
+    assert counts(run(IngestConfig(input=str(root), clickhouse=embedded.config))) == (0, 0, {}, 0)
+    assert os.listdir(root / "trace/p/processed") == [NAME]
+    (log,) = embedded.query(f"SELECT any(input) AS input, any(path) AS path FROM {LOADS_TABLE}, {FILES_TABLE}")
+    assert log == {"input": str(root), "path": str(root / "trace/p" / NAME)}
+
+
+def test_an_embedded_database_lies_beside_an_input_of_any_name(tmp_path: Path) -> None:
+    line = CommandLine()
+    name = "a?b#c%20d e\nü"
+    put(tmp_path / name / "trace/p" / NAME, "a")
+    loaded = line.run(f"--input={tmp_path / name}", "--json")
+    assert (loaded.code, loaded.json["events_ingested"]) == (0, 1), loaded.err
+    assert sorted(os.listdir(tmp_path)) == sorted([name, f"{name.replace('?', '%3F')}.clickhouse"])
+    assert (tmp_path / f"{name.replace('?', '%3F')}.clickhouse" / "store").is_dir()
+    assert line.run("status", f"--input={tmp_path / name}", "--json").json["inputs"][0]["rows"] == {"trace": 1}
 
 
 # Links
@@ -192,19 +232,21 @@ def test_files_that_could_not_be_moved_are_counted_by_the_run_that_moves_them(
     assert totals == {"files": 3, "lines": 3}
 
 
-def test_files_of_a_load_that_failed_before_are_not_said_to_be_another_run_s(root: Path) -> None:
-    line = CommandLine()
+def test_files_of_a_load_that_failed_before_are_not_said_to_be_another_run_s(
+    root: Path, command: Callable[..., Finished]
+) -> None:
     for number in range(3):
         path = put(root / f"trace/p/2026112{number}T000000Z_a.jsonl", str(number))
         path.write_text(path.read_text() + "bad\n")
-    first = line.run(f"--input={root}", "--max_rejected=0")
+    first = command("ingest", "--max_rejected=0")
     assert first.code == 1 and "another run" not in first.err
-    second = line.run(f"--input={root}", "--max_rejected=0")
+    assert first.err.endswith("what failed is still pending, and the next run tries it again\n")
+    second = command("ingest", "--max_rejected=0")
     assert second.code == 1 and "another run" not in second.err
     assert "3 of 6 lines are bad, more than --max_rejected=0 allows" in second.err
     assert "3 files are still pending: their loads were begun by an earlier run" in second.err
     assert "the next run tries again" in second.err
-    assert line.run(f"--input={root}", "--json").json["files_processed"] == 3
+    assert command("ingest", "--json").json["files_processed"] == 3
 
 
 # A server that fails for a moment

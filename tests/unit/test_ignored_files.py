@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from transforms.ignored_files import (
@@ -78,3 +81,8 @@ def test_files_are_counted_by_reason_with_one_example_each() -> None:
     )
     found.clear()
     assert found.groups() == []
+
+
+def test_every_reason_is_explained_in_the_docs() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "files.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == [reason.value for reason in IgnoreReason]

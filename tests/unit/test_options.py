@@ -267,3 +267,26 @@ def test_the_help_of_a_command_has_all_its_options_and_defaults(name: str) -> No
 def test_the_option_tables_of_the_readme_are_those_of_the_code() -> None:
     """When this fails: python -m tests.support.option_table"""
     assert tables_in(README.read_text(encoding="utf-8")) == option_tables()
+
+
+def test_an_input_with_a_question_mark_has_its_database_beside_it(tmp_path: Path) -> None:
+    given = values(f"--input={tmp_path}/a?b%20#c")
+    assert clickhouse_config(given).url == f"chdb://{tmp_path}/a%3Fb%20#c.clickhouse"
+    assert connection_problems(given) == []
+
+
+def test_where_no_database_can_lie_beside_the_input_the_input_is_named(tmp_path: Path) -> None:
+    (problem,) = connection_problems(values(f"--input={tmp_path}/a?b/in"))
+    assert problem.startswith(f"--input: {tmp_path}/a?b/in ") and "question mark" in problem
+    assert connection_problems(values(f"--input={tmp_path}/a?b/in", "--clickhouse_url=http://h:1")) == []
+    with pytest.raises(OptionsError) as raised:
+        ingest_config(values(f"--input={tmp_path}/a?b/in"))
+    assert raised.value.problems == [problem]
+
+
+def test_a_link_to_where_no_database_can_be_is_no_way_round(tmp_path: Path) -> None:
+    """The engine would follow it, and open another directory than this one."""
+    (tmp_path / "a?b").mkdir()
+    (tmp_path / "plain").symlink_to(tmp_path / "a?b")
+    (problem,) = connection_problems(values(f"--clickhouse_url=chdb://{tmp_path}/plain/db"))
+    assert problem.startswith("--clickhouse_url: ") and "question mark" in problem
