@@ -32,7 +32,9 @@ def decode_cursor(cursor: Any, conditions: Conditions, order: Order) -> tuple[Co
 
     Raises BadArgument unless the cursor is of a list with the same conditions and order; the range may be left out.
     """
-    problem = BadArgument("cursor", cursor, "the next_cursor of a page of the same list, with the same filters and order")
+    problem = BadArgument(
+        "cursor", cursor, "the next_cursor of a page of the same list, with the same filters and order"
+    )
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         digest, start, end, *position = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))

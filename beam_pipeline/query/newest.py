@@ -14,7 +14,7 @@ from beam_pipeline.query.database import Database
 from beam_pipeline.query.order import AT, Order, Position
 from beam_pipeline.query.rollups import parts_by_time
 from beam_pipeline.query.sources import Row
-from beam_pipeline.query.versions import ROW, newest_of
+from beam_pipeline.query.versions import ROW, newest_of, newness
 
 _MAX_BATCH = 1000
 _MORE_FOR_TIES = 8
@@ -74,7 +74,8 @@ def _first_rows(
         last = order.time_ms(found[-1]) if found else 0
         whole = found if is_all else [row for row in found if order.time_ms(row) != last]
         if whole or is_all:
-            return sorted(whole, key=lambda row: (order.ascending(order.position(row)), -row["_since"])), is_all
+            whole = sorted(whole, key=newness, reverse=True)
+            return sorted(whole, key=lambda row: order.ascending(order.position(row))), is_all
     found = database.rows(f"{select} ORDER BY {order.sql} LIMIT {size}", asked.parameters)
     return found, len(found) < size
 

@@ -56,7 +56,14 @@ class Order:
 
     @property
     def sql(self) -> str:
-        return ", ".join([*(f"{column} {self.direction}" for column, _ in self.keys), *self.ties, "ingested_at DESC"])
+        return ", ".join(
+            [
+                *(f"{column} {self.direction}" for column, _ in self.keys),
+                *self.ties,
+                "ingested_at DESC",
+                "sequence DESC",
+            ]
+        )
 
     @property
     def selection(self) -> str:

@@ -12,11 +12,19 @@ from beam_pipeline.query.sources import Row
 
 PART = "cityHash64(_part)"
 """Which of the table's parts a row is in, as a number."""
-ROW = f"event_hash AS _event, {PART} AS _part_hash, _part_offset AS _row, toUnixTimestamp64Milli(ingested_at) AS _since"
-"""Of which event it is, which row it is, and when it was ingested: what `newest_of` must know of rows."""
+ROW = (
+    f"event_hash AS _event, {PART} AS _part_hash, _part_offset AS _row, "
+    "toUnixTimestamp64Milli(ingested_at) AS _since, sequence AS _sequence"
+)
+"""Of which event it is, which row it is, and how new: what `newest_of` must know of rows."""
 _HASH_BYTES = 24
 _MAX_LOOKUP_BYTES = 32_000
-"""Ids are sent in the request's line, which servers and proxies bound."""
+"""Of the ids of one statement, which is well below what servers and proxies allow."""
+
+
+def newness(row: Row) -> tuple[int, int]:
+    """Greater for the newer of two rows of an event, unless two runs assigned them at the same moment."""
+    return row["_since"], row["_sequence"]
 
 
 def newest_of(
@@ -49,7 +57,7 @@ def newest_of(
         if identity not in read:
             yield row
         elif identity not in newest:  # its rows have gone since, and nothing newer is known
-            if row is max(read[identity], key=lambda one: one["_since"]):
+            if row is max(read[identity], key=newness):
                 yield row
         elif newest[identity].is_of(row):
             yield row

@@ -1,6 +1,7 @@
 """Events for tests of the query API: strategies for deliveries, their insertion, and what queries must say of them.
 
-A delivery is a row as it is inserted. Several may be of one event; the one with the greatest `ingested_at` counts.
+A delivery is a row as it is inserted. Several may be of one event; the one with the greatest `ingested_at` counts, and of
+those of one insert that have the same, the last.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from beam_pipeline.query import model
 from beam_pipeline.schema import SchemaOptions, run_migrations
 from tests.conftest import fresh_database
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
-from transforms.events import TABLES, TIME
+from transforms.events import SEQUENCE, TABLES, TIME
 
 Delivery = dict[str, Any]
 Filters = dict[str, Any]
@@ -141,7 +142,10 @@ _FIELDS: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
 def deliveries(
     event_type: str, *, min_size: int = 0, max_size: int = 14, **fixed: st.SearchStrategy[Any]
 ) -> st.SearchStrategy[list[Delivery]]:
-    """Deliveries of few events, so that there are many versions; each has an `ingested_at` of its own, in any order."""
+    """Deliveries of few events, so that there are many versions.
+
+    The first two have one `ingested_at`, as have the next two and so on; these are in any order.
+    """
     row = st.fixed_dictionaries(
         {
             "id": ids,
@@ -155,8 +159,8 @@ def deliveries(
     return st.lists(row, min_size=min_size, max_size=max_size).flatmap(
         lambda rows: st.permutations(range(len(rows))).map(
             lambda order: [
-                {**row, "ingested_at": LOADED + timedelta(milliseconds=place)}
-                for row, place in zip(rows, order, strict=True)
+                {**row, "ingested_at": LOADED + timedelta(milliseconds=order[number // 2 * 2])}
+                for number, row in enumerate(rows)
             ]
         )
     )
@@ -211,13 +215,14 @@ def trace(identity: str, at: datetime = NOON, version: int = 0, **fields: Any) -
 def insert(client: ClickHouse, event_type: str, rows: Iterable[Delivery], block: str = "0.1.0") -> None:
     """Inserts deliveries, all at once."""
     table = TABLES[event_type]
-    schema = pa.schema([*table.schema, ("ingested_at", TIME), ("load_id", pa.string()), ("block", pa.string())])
+    lineage = [("ingested_at", TIME), ("load_id", pa.string()), ("block", pa.string())]
+    schema = pa.schema([*table.schema, *lineage, SEQUENCE])
     named = []
-    for row in rows:
+    for sequence, row in enumerate(rows):
         columns = {
             table.id_column if name == "id" else name.removesuffix("_json"): value for name, value in row.items()
         }
-        named.append({"load_id": "l", "block": block, **columns})
+        named.append({"load_id": "l", "block": block, "sequence": sequence, **columns})
     if named:
         for column in schema.names:
             if pa.types.is_binary(schema.field(column).type):
