@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -11,6 +12,7 @@ import apache_beam as beam
 from transforms import report
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
+from transforms.events import REJECTED_TABLE, TABLES
 from transforms.load_log import LoadLog
 from transforms.load_log_rows import LoadCounts, SliceOutcome
 from transforms.loads import Load
@@ -51,6 +53,23 @@ def check_sums(parsed: ParsedLoad, receipts: dict[tuple[str, str], int]) -> str:
         if there != rows:
             return f"block {label} of {table} has {rows} rows, but ClickHouse acknowledges {there}"
     return ""
+
+
+def count_blocks(counts: LoadCounts, receipts: Mapping[tuple[str, str], int]) -> LoadCounts:
+    """The counts of a load by the blocks that the server has of it, whichever attempt inserted them."""
+    rows: Counter[str] = Counter()
+    for (table, _), n in receipts.items():
+        rows[table] += n
+    events = {event_type: rows[table.table] for event_type, table in TABLES.items() if rows[table.table]}
+    inserted, rejected = sum(events.values()), rows[REJECTED_TABLE]
+    return replace(
+        counts,
+        lines=inserted + rejected,
+        inserted=inserted,
+        rejected=rejected,
+        blocks=len(receipts),
+        events=events,
+    )
 
 
 def move_files(
@@ -110,13 +129,17 @@ class _FinalizeFilesFn(RunFn):
         counts = replace(parsed.counts, duration_ms=int((time.time() - parsed.started) * 1000))
         error = ""
         if not load.committed:
-            error = parsed.error or check_sums(parsed, read_receipts(self.client, load.load_id))
+            receipts = read_receipts(self.client, load.load_id)
+            error = parsed.error or check_sums(parsed, receipts)
             # A worker that the runner has given up may go on, commit the load, and move its files from under this one.
-            load = replace(load, committed=bool(error) and self.log.is_committed(load.load_id))
+            # What that one has recorded stays: it may have read what this one could not.
+            if (error or load.released) and self.log.is_committed(load.load_id):
+                load = self.log.read(load.load_id)
         if not load.committed:
             if error:
                 self.log.fail(load, counts, error)
                 return self._failed(parsed, error)
+            counts = count_blocks(counts, receipts)
             self.log.commit(load, counts, parsed.outcomes)
             LOADS_COMMITTED.add()
             for event_type, rows in counts.events.items():
@@ -133,7 +156,7 @@ class _FinalizeFilesFn(RunFn):
         if errors:
             self.log.keep_committed(load, f"{len(errors)} files could not be moved")
         else:
-            self.log.finalize(load, None if load.committed else counts)
+            self.log.finalize(load, None if load.committed or load.released else counts)
         return LoadResult(load.load_id, load.event_type, len(load.slices), counts, moved)
 
     def _failed(self, parsed: ParsedLoad, error: str) -> LoadResult:

@@ -1,9 +1,10 @@
 """The load log: which load owns which part of which file, and how far it is. Two tables, written row by state.
 
 A load's rows in `mastra_admin_ingest_files` are written before its row in `mastra_admin_ingest_loads`, and only the
-latter makes it exist: file rows whose load row was never written count for nothing. Both tables are
-ReplacingMergeTree(version); a version is made of the attempt and the state, so that later states win whatever the order
-of merges, and writing the same state twice changes nothing. So every write is tried again when it may have failed.
+latter makes it exist: file rows whose load row was never written count for nothing. A commit is written in the same
+order, and the load's row alone makes it one. Both tables are ReplacingMergeTree(version); a version is made of the
+attempt and the state, so that later states win whatever the order of merges, and writing the same state twice changes
+nothing. So every write is tried again when it may have failed.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import pyarrow as pa
 
 from transforms.clickhouse import ClickHouse
 from transforms.load_log_rows import (
+    COMMITTED,
     FILES_SCHEMA,
     FILES_TABLE,
     LOADS_SCHEMA,
     LOADS_TABLE,
     LoadCounts,
     SliceOutcome,
+    attempt_of,
     file_rows,
     load_row,
     now,
@@ -135,7 +138,7 @@ class LoadLog:
 
     def is_committed(self, load_id: str) -> bool:
         """Whether every row of a load is acknowledged, so that it must not be inserted again."""
-        return self.state(load_id).state in ("committed", "finalized")
+        return self.state(load_id).state in COMMITTED
 
     def read(self, load_id: str) -> Load:
         """A load exactly as it was recorded, with what it has released since."""
@@ -168,7 +171,7 @@ class LoadLog:
             block_rows=load["block_rows"],
             created_ms=_epoch_ms(load["created_at"]),
             attempt=load["attempt"],
-            committed=load["state"] == "committed",
+            committed=load["state"] in COMMITTED,
             released=frozenset(row["position"] for row in files if row["state"] == "released"),
         )
 
@@ -197,7 +200,7 @@ class LoadLog:
 
     def fail(self, load: Load, counts: LoadCounts, error: str) -> None:
         """Records why the load could not be finished in this run; a later run takes it up as it was recorded."""
-        self._write_load(load, "committed" if load.committed else "failed", counts, error)
+        self._write_load(load, "failed", counts, error)
 
     def finalize(self, load: Load, counts: LoadCounts | None = None) -> None:
         """Records that nothing is left to do for the load; without counts it keeps those that its commit recorded."""
@@ -229,7 +232,7 @@ class LoadLog:
             row["state"] = "finalized" if moved else "committed"
             row["moved_to"] = moves.get(row["path"], "")
             row["error"] = errors.get(row["path"], "")
-            row["version"] = version(row["version"] >> 8, row["state"], again=not moved)
+            row["version"] = version(attempt_of(row["version"]), row["state"], again=not moved)
             row["updated_at"] = now()
             changed.append(row)
         self._insert_files(changed)
@@ -249,10 +252,14 @@ class LoadLog:
         rows = self._client.query(
             f"""
             SELECT path, etag, range_start AS start, range_end AS end FROM {FILES_TABLE} FINAL
-            WHERE path IN {{paths:Array(String)}} AND state IN ('committed', 'finalized')
+            WHERE path IN {{paths:Array(String)}} AND load_id IN (
+                SELECT load_id FROM {LOADS_TABLE} FINAL
+                WHERE state IN {{committed:Array(String)}}
+                AND load_id IN (SELECT load_id FROM {FILES_TABLE} WHERE path IN {{paths:Array(String)}})
+            ) AND state IN {{committed:Array(String)}}
             ORDER BY path, start
             """,
-            {"paths": list(files)},
+            {"paths": list(files), "committed": list(COMMITTED)},
         )
         loaded = dict.fromkeys(files, 0)
         for row in rows:
@@ -275,7 +282,7 @@ class LoadLog:
             file = files.get((row["load_id"], row["path"], row["range_start"]))
             if file is not None:
                 row |= {"etag": file.etag, "size": file.size, "updated_at": now(), "error": ""}
-                row["version"] = version(row["version"] >> 8, "committed", again=True)
+                row["version"] = version(attempt_of(row["version"]), "committed", again=True)
                 changed.append(row)
         self._insert_files(changed)
 

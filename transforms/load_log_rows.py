@@ -16,6 +16,8 @@ FILES_TABLE = "mastra_admin_ingest_files"
 
 _STATES = {"assigned": 1, "failed": 2, "released": 3, "committed": 4, "finalized": 5}
 """Order in which a later state of one attempt replaces an earlier one."""
+COMMITTED = ("committed", "finalized")
+"""States of a load whose rows are all acknowledged."""
 
 _TIME = pa.timestamp("ms", "UTC")
 LOADS_SCHEMA = pa.schema(
@@ -151,8 +153,16 @@ def file_rows(
 
 
 def version(attempt: int, state: str, *, again: bool = False) -> int:
-    """Orders the rows of one key: by attempt, then by state; `again` for another row of the same state (a new error)."""
-    return (attempt << 8) | (_STATES[state] << 1) | int(again)
+    """Orders the rows of one key: committed ones last, then by attempt, then by state; `again` for a new error in one state.
+
+    A commit is final: what an attempt has committed stays so, also when a later attempt had begun meanwhile.
+    """
+    return (int(state in COMMITTED) << 40) | (attempt << 8) | (_STATES[state] << 1) | int(again)
+
+
+def attempt_of(version: int) -> int:
+    """The attempt that wrote the row of a version."""
+    return (version >> 8) & 0xFFFF_FFFF
 
 
 def now() -> datetime:

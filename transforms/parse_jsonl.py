@@ -226,7 +226,8 @@ class _ParseJsonlFn(RunFn):
         try:
             # A runner may retry a bundle after the load was committed and some of its files were moved.
             if load.committed or self.log.is_committed(load.load_id):
-                parser.load = replace(load, committed=True)
+                # As it is now: another worker may have given back a file that is not to be moved.
+                parser.load = self.log.read(load.load_id)
             elif interrupt.requested.is_set():
                 is_left = True  # it stays recorded as it is, and the next run takes it up
             else:

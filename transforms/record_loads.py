@@ -16,6 +16,7 @@ from transforms.config import IngestConfig, month_of, shard_of
 from transforms.ignored_files import IgnoredFile, IgnoreReason
 from transforms.lines import line_start
 from transforms.load_log import LoadLog, Ownership
+from transforms.load_log_rows import COMMITTED
 from transforms.loads import Load, Slice, cut_loads, describe_files, make_load
 from transforms.metrics import FILES_FAILED, FILES_SKIPPED, FILES_UNFINISHED, LOADS_RECORDED
 from transforms.run import RunFn
@@ -50,7 +51,8 @@ def assign_files(
     is_held = functools.cache(storage.is_held)
     for file in sorted(files):
         records = owned.get(file.path, [])
-        unfinished = [r for r in records if r.state == "assigned" and r.load_state in ("assigned", "failed")]
+        # The load's state counts: while its commit is being written, its files are said to be committed before it is.
+        unfinished = [r for r in records if r.state != "released" and r.load_state not in COMMITTED]
         if unfinished:
             # Attempt 1 of this run was recorded right here, by a bundle that the runner now retries.
             mine = {
@@ -62,7 +64,7 @@ def assign_files(
                 result.skipped += lives
                 result.unfinished += not lives
             continue
-        done = [r for r in records if r.state in ("committed", "finalized") and r.etag == file.etag]
+        done = [r for r in records if r.state in COMMITTED and r.etag == file.etag]
         grown = [
             r
             for r in records

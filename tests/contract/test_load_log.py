@@ -143,6 +143,24 @@ def test_the_later_state_and_the_later_attempt_win_in_whatever_order_they_are_me
     }
 
 
+def test_a_commit_that_arrives_after_the_load_was_adopted_is_final(client: ClickHouse, storage: LocalStorage) -> None:
+    """The next run cannot read a file any more that the killed one has loaded: neither is lost from the log."""
+    load, log, other = a_load(), log_of(client, storage), log_of(client, storage, "run-2")
+    log.assign(load)
+    again = replace(load, attempt=2)
+    other.adopt(again)
+    other.release(again, {1: "is gone"})
+    log.commit(load, COUNTS, {0: SliceOutcome(lines=4), 1: SliceOutcome(lines=3, rejected=2)})
+    other.release(again, {0: "is gone, too"})
+    other.fail(again, LoadCounts(), "nothing can be read")
+    assert other.is_committed(load.load_id)
+    assert other.read(load.load_id) == replace(load, committed=True)
+    (row,) = client.query("SELECT state, lines FROM mastra_admin_ingest_loads FINAL")
+    assert row == {"state": "committed", "lines": 7}
+    rows = client.query("SELECT state, lines, rejected FROM mastra_admin_ingest_files FINAL ORDER BY position")
+    assert [tuple(row.values()) for row in rows] == [("committed", 4, 0), ("committed", 3, 2)]
+
+
 def test_a_committed_load_keeps_its_counts_through_adoption_and_errors(
     client: ClickHouse, storage: LocalStorage
 ) -> None:
@@ -154,7 +172,7 @@ def test_a_committed_load_keeps_its_counts_through_adoption_and_errors(
     other.adopt(committed)
     other.keep_committed(committed, "one file could not be moved")
     other.keep_committed(committed, "two files could not be moved")
-    other.fail(replace(load, attempt=1, committed=True), LoadCounts(), "late")
+    other.fail(load, LoadCounts(), "late")
     (row,) = client.query("SELECT state, lines, error FROM mastra_admin_ingest_loads FINAL")
     assert row == {"state": "committed", "lines": 7, "error": "two files could not be moved"}
 
