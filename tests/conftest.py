@@ -11,11 +11,18 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import tenacity.nap
+from hypothesis import settings
 
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 NO_PASSWORD = "env:A_VARIABLE_THAT_IS_NOT_SET"
 
@@ -93,6 +100,14 @@ def clickhouse(clickhouse_config: ClickHouseConfig) -> Iterator[ClickHouse]:
     """A client on a fresh database, once embedded and once over HTTP."""
     with clickhouse_config.connect() as client:
         yield client
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long clients have waited before they tried again, in seconds. In truth they do not wait."""
+    seconds: list[float] = []
+    monkeypatch.setattr(tenacity.nap, "time", SimpleNamespace(sleep=seconds.append))
+    return seconds
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -251,13 +250,11 @@ def test_a_query_ends_at_its_limits(clickhouse_config: ClickHouseConfig) -> None
             pytest.raises(QueryTooLarge, match="memory"),
         ):
             small.log_volume(interval=1, source="events", message_contains="x")
-        began = time.monotonic()
         with (
             ClickHouseQueryProvider(clickhouse_config, max_execution_s=0.001) as hasty,
             pytest.raises(QueryTimeout),
         ):
             hasty.list_logs(message_contains=["x" * 21] * 50, ignore_case=True)
-        assert time.monotonic() - began < 20
 
 
 def test_without_tables_it_says_so(clickhouse: ClickHouse) -> None:

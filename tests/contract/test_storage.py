@@ -210,7 +210,7 @@ from transforms.storage import open_storage
 storage = open_storage(sys.argv[1])
 with storage.hold("run"), storage.exclusive("shard"):
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(3600)
 """
 
 

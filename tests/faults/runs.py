@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import sys
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from tests.faults import driver
+from tests.support import processes
 from tests.support.dataset import Dataset
 
 SMALL = ("--load_bytes=20K", "--block_bytes=6K", "--inserts_in_flight=2", "--retry_delay=0.1")
 """So that the small dataset makes several loads of several blocks."""
-
-# Beam is imported once, not in every process; a process is forked before anything of the engine is loaded.
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.faults.driver"])
-
-
-def _child(arguments: list[str], output: str) -> None:
-    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    sys.exit(driver.main(arguments))
 
 
 @dataclass
 class Run:
     """A run that was started."""
 
-    process: multiprocessing.process.BaseProcess
+    process: BaseProcess
     output: Path
 
     def finish(self, timeout: float = 240) -> tuple[int, str]:
@@ -52,9 +40,7 @@ def start(url: str, dataset: Dataset, *options: str, kill: str = "", check: bool
     arguments += [f"--check={directory / 'dataset.json'}"] if check else []
     arguments += ["--", "ingest", f"--input={dataset.root}", f"--clickhouse_url={url}", *SMALL, *options]
     output = directory / f"output-{len(list(directory.glob('output-*')))}.txt"
-    process = _context.Process(target=_child, args=(arguments, str(output)))
-    process.start()
-    return Run(process, output)
+    return Run(processes.start(driver.main, arguments, output), output)
 
 
 def assert_a_plain_run_completes(url: str, dataset: Dataset, *options: str) -> str:

@@ -100,6 +100,13 @@ class ClickHouseEndpoint:
             self._process.kill()
             self._reap()
 
+    def accept_again(self) -> None:
+        """Ends a fault that refuses connections; waits until it listens."""
+        assert self._process is not None and self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write("listen\n")
+        self._process.stdin.flush()
+        assert int(self._process.stdout.readline()) == self.port
+
     def wait_for_death(self, timeout_s: float = 30) -> int:
         """Waits until it has died of a fault; its exit code."""
         assert self._process is not None, "the endpoint is not running"
@@ -164,17 +171,19 @@ def main() -> None:
     parser.add_argument("--end-with-stdin", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     os.makedirs(arguments.data, exist_ok=True)
-    if arguments.end_with_stdin:
-        threading.Thread(target=_end_with_stdin, daemon=True).start()
     state = State(
         arguments.data, arguments.user, os.environ.get(PASSWORD_VARIABLE, ""), max_memory_bytes=arguments.memory
     )
+    if arguments.end_with_stdin:
+        threading.Thread(target=_obey, args=(state.listening,), daemon=True).start()
     for port in serve((arguments.host, arguments.port), state):
         print(port, flush=True)
 
 
-def _end_with_stdin() -> None:
-    sys.stdin.read()
+def _obey(listening: threading.Event) -> None:
+    """Listens again at each line of standard input, and ends with it."""
+    for _ in sys.stdin:
+        listening.set()
     os._exit(0)
 
 

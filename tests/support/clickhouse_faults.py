@@ -14,9 +14,10 @@ BEFORE, AFTER = "before", "after"
 class Fault:
     """One thing that goes wrong. Matches queries by a regular expression, counts them, and strikes some of them.
 
-    Kinds: `delay` answers `seconds` later; `status` answers with an HTTP status and, unless `code` is 0, an error code;
-    `drop` closes the connection without an answer; `cut` closes it in the middle of the answer; `kill` ends the process
-    as kill -9 does; `refuse` closes the connection, as all others, and refuses new ones for `seconds`.
+    Kinds: `delay` answers `seconds` later; `hold` answers once the faults are cleared; `status` answers with an HTTP status
+    and, unless `code` is 0, an error code; `drop` closes the connection without an answer; `cut` closes it in the middle of
+    the answer; `kill` ends the process as kill -9 does; `refuse` closes the connection, as all others, and refuses new ones
+    until `ClickHouseEndpoint.accept_again`.
     `when`: "before" means that the query is not executed; "after" that it has been, completely.
     """
 
@@ -37,7 +38,10 @@ class Fault:
     struck: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in ("delay", "status", "drop", "cut", "kill", "refuse") or self.when not in (BEFORE, AFTER):
+        if self.kind not in ("delay", "hold", "status", "drop", "cut", "kill", "refuse") or self.when not in (
+            BEFORE,
+            AFTER,
+        ):
             raise ValueError(f"no such fault: {self.kind} {self.when}")
         re.compile(self.pattern)
 
@@ -63,6 +67,7 @@ class Faults:
     _faults: list[Fault] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _ids: int = 0
+    _cleared: threading.Event = field(default_factory=threading.Event)
 
     def add(self, fault: Fault) -> Fault:
         with self._lock:
@@ -74,6 +79,13 @@ class Faults:
     def clear(self) -> None:
         with self._lock:
             self._faults.clear()
+            self._cleared.set()
+            self._cleared = threading.Event()
+
+    def wait_until_cleared(self) -> None:
+        with self._lock:
+            cleared = self._cleared
+        cleared.wait()
 
     def all(self) -> list[Fault]:
         with self._lock:

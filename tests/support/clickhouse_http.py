@@ -48,7 +48,8 @@ class State:
     requests: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=2000))
     concurrent: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(8))
     """So that no more than so many bodies are in memory at once."""
-    refuse_s: float = 0.0
+    listening: threading.Event = field(default_factory=threading.Event)
+    """Cleared while connections are refused."""
 
     def connect(self) -> Any:
         """A handle for one request: one that has failed would answer the next query with rows of the failed one."""
@@ -326,6 +327,9 @@ class Handler(BaseHTTPRequestHandler):
         if fault.kind == "delay":
             time.sleep(fault.seconds)
             return False
+        if fault.kind == "hold":
+            self.server.state.faults.wait_until_cleared()
+            return False
         if fault.kind == "cut":
             self._cut = True
             return False
@@ -333,7 +337,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send_error(fault.code, fault.message, fault.status)
             return True
         if fault.kind == "refuse":
-            self.server.refuse(fault.seconds)
+            self.server.refuse()
         self._reset()
         return True
 
@@ -359,7 +363,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Listens until it is closed; can refuse connections for a while."""
+    """Listens until it is closed or told to refuse connections."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -384,9 +388,9 @@ class Server(ThreadingHTTPServer):
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
-    def refuse(self, seconds: float) -> None:
-        """Stops listening, and drops all connections; `serve` begins again after so many seconds."""
-        self.state.refuse_s = seconds
+    def refuse(self) -> None:
+        """Stops listening, and drops all connections; `serve` begins again once `listening` is set."""
+        self.state.listening.clear()
         threading.Thread(target=self.shutdown, daemon=True).start()
 
     def drop_all(self) -> None:
@@ -402,10 +406,11 @@ def serve(address: tuple[str, int], state: State) -> Iterator[int]:
         while True:
             with Server(address, state) as server:
                 address = (address[0], server.server_address[1])
+                state.listening.set()
                 yield address[1]
                 server.serve_forever(poll_interval=0.02)
             server.drop_all()
-            time.sleep(state.refuse_s)
+            state.listening.wait()
     finally:
         keep.close()
 

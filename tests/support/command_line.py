@@ -1,4 +1,8 @@
-"""Runs `python -m beam_pipeline` as a user does: a process of its own, its output looked at."""
+"""Runs `python -m beam_pipeline` as a user does: a process of its own, its output looked at.
+
+`CommandLine.run` forks that process from one that has imported everything, which is what `python -m` spends most of its
+time on; `start`, and `run` with a wrapper or with `interpreter=True`, run the real `python -m beam_pipeline`.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,16 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
+
+from beam_pipeline.cli import main
+from tests.support import processes
 
 ROOT = Path(__file__).parents[2]
 SECRET = "hush-4f1d7c"
@@ -51,9 +59,17 @@ class CommandLine:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def run(
-        self, *arguments: str, wrapper: Sequence[str] = (), timeout: float = 120, noise: bool = False, **env: str
+        self,
+        *arguments: str,
+        wrapper: Sequence[str] = (),
+        timeout: float = 120,
+        noise: bool = False,
+        interpreter: bool = False,
+        **env: str,
     ) -> Finished:
         """Runs a command to its end. Its output must be for people: no traceback, no library's log, no secret."""
+        if not wrapper and not interpreter:
+            return self._run_forked(self.command(*arguments)[3:], env, timeout, noise)
         process = subprocess.run(
             [*wrapper, *self.command(*arguments)],
             capture_output=True,
@@ -82,6 +98,17 @@ class CommandLine:
                 received += part
         _, err = process.communicate(timeout=timeout)
         return self._finished(process.returncode, received.replace(b"\r\n", b"\n"), err, noise=False).out
+
+    def _run_forked(self, arguments: list[str], env: Mapping[str, str], timeout: float, noise: bool) -> Finished:
+        with tempfile.TemporaryDirectory() as directory:
+            out, err = Path(directory, "out"), Path(directory, "err")
+            process = processes.start(main, arguments, out, err, directory=ROOT, environment=self._env(env))
+            process.join(timeout)
+            if process.exitcode is None:
+                process.kill()
+                process.join()
+                raise subprocess.TimeoutExpired(arguments, timeout)
+            return self._finished(process.exitcode, out.read_bytes(), err.read_bytes(), noise)
 
     def start(self, *arguments: str, **env: str) -> Running:
         """Starts a command."""
