@@ -1,29 +1,39 @@
-"""Runs the command line in this process, killed at a named point if asked, or checked afterwards against a dataset.
+"""Runs the command line in this process, killed or held at a point if asked, or checked afterwards against a dataset.
 
-python -m tests.faults.driver [--kill=POINT] [--check=DATASET.json] -- <arguments of beam_pipeline>
+python -m tests.faults.driver [--kill=POINT | --kill=NUMBER,SECONDS] [--hold=POINT,FILE] [--check=DATASET.json]
+                              -- <arguments of beam_pipeline>
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 from pathlib import Path
 
 from beam_pipeline.cli import main as cli
 from beam_pipeline.options import CONNECTION, INPUT, clickhouse_config
-from tests.faults.points import POINTS, POINTS_OF_ADOPTION
+from tests.faults.points import POINTS, POINTS_OF_ADOPTION, kill_around_statement, wait_to_be_killed
 from tests.support.dataset import Dataset, wrongs
 
 
 def main(arguments_given: list[str]) -> int:
     split = arguments_given.index("--")
     parser = argparse.ArgumentParser()
-    parser.add_argument("--kill")
+    parser.add_argument("--kill", help="a named point, or a statement's number and how many seconds after it")
+    parser.add_argument("--hold", help="a named point, and the file that is made when it is reached")
     parser.add_argument("--check", type=Path)
     arguments = parser.parse_args(arguments_given[:split])
-    if arguments.kill:
-        {**POINTS, **POINTS_OF_ADOPTION}[arguments.kill].arm()
+    points = {**POINTS, **POINTS_OF_ADOPTION}
+    if arguments.kill in points:
+        points[arguments.kill].arm()
+    elif arguments.kill:
+        number, seconds = arguments.kill.split(",")
+        kill_around_statement(int(number), float(seconds))
+    if arguments.hold:
+        point, file = arguments.hold.split(",")
+        points[point].arm(functools.partial(wait_to_be_killed, Path(file)))
     code = cli(arguments_given[split + 1 :])
     if arguments.check:
         options = argparse.ArgumentParser()

@@ -1,12 +1,14 @@
-"""Named moments in a run at which a test kills the process, between two instructions that matter."""
+"""Moments in a run at which a test kills the process: named ones, between two instructions that matter, and any."""
 
 from __future__ import annotations
 
 import functools
 import os
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from transforms import local_storage
@@ -38,9 +40,37 @@ def state(wanted: str) -> Condition:
     return lambda *arguments, **__: wanted in arguments
 
 
+def kill() -> None:
+    """Ends this process as kill -9 does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wait_to_be_killed(reached: Path) -> None:
+    """Says that the point is reached, and goes no further."""
+    reached.touch()
+    while True:
+        signal.pause()
+
+
+def kill_around_statement(number: int, seconds: float) -> None:
+    """Makes this process kill itself so long after it has begun its nth statement, in the middle of whatever it does then."""
+    original = ClickHouse._attempt
+    begun = 0
+
+    @functools.wraps(original)
+    def armed(*arguments: Any) -> Any:
+        nonlocal begun
+        begun += 1
+        if begun == number:
+            threading.Timer(seconds, kill).start()
+        return original(*arguments)
+
+    ClickHouse._attempt = armed  # type: ignore[method-assign]
+
+
 @dataclass(frozen=True)
 class Point:
-    """Kill at the `nth` call of `owner.method` for which the condition holds, before it begins or after it returned."""
+    """The `nth` call of `owner.method` for which the condition holds, before it begins or after it returned."""
 
     owner: Any
     method: str
@@ -48,8 +78,8 @@ class Point:
     nth: int = 1
     condition: Condition = always
 
-    def arm(self) -> None:
-        """Makes this process kill itself at the point."""
+    def arm(self, act: Callable[[], None] = kill) -> None:
+        """Makes this process do something at the point: kill itself."""
         original = getattr(self.owner, self.method)
         calls = 0
 
@@ -60,10 +90,10 @@ class Point:
             calls += hit
             due = hit and calls == self.nth  # other threads may be at later calls when this one returns
             if due and self.when == "before":
-                os.kill(os.getpid(), signal.SIGKILL)
+                act()
             result = original(*arguments, **named)
             if due and self.when == "after":
-                os.kill(os.getpid(), signal.SIGKILL)
+                act()
             return result
 
         setattr(self.owner, self.method, armed)

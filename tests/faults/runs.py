@@ -33,10 +33,16 @@ class Run:
         return self.output.read_text(errors="replace") if self.output.exists() else ""
 
 
-def start(url: str, dataset: Dataset, *options: str, kill: str = "", check: bool = False) -> Run:
-    """Starts an ingest of a dataset that was saved beside its root as `dataset.json`."""
+def start(
+    url: str, dataset: Dataset, *options: str, kill: str = "", hold: Path | None = None, check: bool = False
+) -> Run:
+    """Starts an ingest of a dataset that was saved beside its root as `dataset.json`.
+
+    It kills itself where `kill` says, or holds at the point that `hold` is named after and makes that file.
+    """
     directory = Path(dataset.root).parent
     arguments = [f"--kill={kill}"] if kill else []
+    arguments += [f"--hold={hold.name},{hold}"] if hold else []
     arguments += [f"--check={directory / 'dataset.json'}"] if check else []
     arguments += ["--", "ingest", f"--input={dataset.root}", f"--clickhouse_url={url}", *SMALL, *options]
     output = directory / f"output-{len(list(directory.glob('output-*')))}.txt"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from pathlib import Path
 
 import pytest
 
 from tests.faults.runs import assert_a_plain_run_completes, start
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
 from tests.support.dataset import Dataset
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.faults
 
@@ -23,11 +26,17 @@ def test_two_runs_share_the_files(server: ClickHouseEndpoint, dataset: Dataset) 
 
 
 @pytest.mark.parametrize("point", ["after_some_loads_are_recorded", "between_blocks", "half_way_through_the_moves"])
-def test_one_of_two_runs_is_killed(server: ClickHouseEndpoint, dataset: Dataset, point: str) -> None:
-    victim, other = start(server.url, dataset, kill=point), start(server.url, dataset)
+def test_one_of_two_runs_is_killed(server: ClickHouseEndpoint, dataset: Dataset, tmp_path: Path, point: str) -> None:
+    """It is at a point that matters, with loads of its own; the other has begun."""
+    victim = start(server.url, dataset, hold=tmp_path / point)
+    eventually((tmp_path / point).exists)
+    other = start(server.url, dataset)
+    runs = Path(dataset.root, ".ingest", "runs")
+    eventually(lambda: len(os.listdir(runs)) == 2 or not other.process.is_alive())
+    victim.process.kill()
+    assert victim.finish()[0] == -signal.SIGKILL
     code, output = other.finish()
     assert code == 0 and "Traceback" not in output, output
-    assert victim.finish()[0] in (-signal.SIGKILL, 0)
     assert_a_plain_run_completes(server.url, dataset)
 
 

@@ -75,30 +75,45 @@ class EventLine:
     wrong: frozenset[str]
 
 
-def _texts_of(value: Any) -> list[str]:
-    """A value as JSON, with escapes and without; half a character can only be escaped."""
-    texts = [json.dumps(value), json.dumps(value, ensure_ascii=False)]
-    return [text for text in texts if text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)]
+def _text(value: Any, form: str) -> str:
+    """A value as JSON, with escapes or without; half a character can only be escaped."""
+    text = json.dumps(value, ensure_ascii=form == "ascii")
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        text = json.dumps(value)
+    return f" {text} " if form == "blanks" else text
 
 
-def _said(value: Any) -> st.SearchStrategy[tuple[str, Any]]:
-    meant = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(value, str) else value
-    return st.sampled_from([(text, meant) for text in _texts_of(value)])
+def _meant(value: Any) -> Any:
+    """What is stored of a value: half a character becomes U+FFFD."""
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(value, str) else value
+
+
+def _said(values: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[str, Any]]:
+    """Values, written down in one way or another, and what they mean."""
+    forms = st.sampled_from(["ascii", "utf-8"])
+    return st.builds(lambda value, form: (_text(value, form), _meant(value)), values, forms)
 
 
 _words = st.text(max_size=8) | st.text("a\\u\ud83d\ude00", max_size=5)
 """Also with halves of characters."""
 
 
+_moments = st.datetimes(datetime(1900, 1, 1), datetime(2299, 12, 31, 23, 59, 59))
+_microseconds = st.sampled_from([0, 7_000, 120_000, 999_999])
+_FORMS = ("Z", "offset", "naive", "date", "blank", "basic", "basic date")
+_other_forms = st.sampled_from(_FORMS)
+_time_forms = st.sampled_from([*_FORMS, "number", "whole float", "float"])
+_UNLIKE_TIMES = ((19_000_101, 22_991_232), (10**9, 10**10))
+"""Numbers that look like a date or seconds."""
+_offsets = st.integers(-14 * 60, 14 * 60)
+
+
 @st.composite
 def times(draw: st.DrawFn) -> tuple[str, int]:
-    moment = draw(st.datetimes(datetime(1900, 1, 1), datetime(2299, 12, 31, 23, 59, 59)))
-    moment = moment.replace(microsecond=draw(st.sampled_from([0, 7_000, 120_000, 999_999])), tzinfo=timezone.utc)
+    moment = draw(_moments)
+    moment = moment.replace(microsecond=draw(_microseconds), tzinfo=timezone.utc)
     milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
-    forms = ["Z", "offset", "naive", "date", "blank", "basic", "basic date"]
-    if not any(low <= milliseconds < high for low, high in ((19_000_101, 22_991_232), (10**9, 10**10))):
-        forms += ["number", "whole float", "float"]  # other numbers look like a date or seconds
-    form = draw(st.sampled_from(forms))
+    form = draw(_other_forms if any(low <= milliseconds < high for low, high in _UNLIKE_TIMES) else _time_forms)
     if form == "number":
         return str(milliseconds), milliseconds
     if form == "whole float":
@@ -112,27 +127,31 @@ def times(draw: st.DrawFn) -> tuple[str, int]:
     if form == "basic":
         return json.dumps(f"{moment:%Y%m%dT%H%M%S.%f}Z"), milliseconds
     if form == "offset" and 1901 < moment.year < 2299:
-        shift = timedelta(minutes=draw(st.integers(-14 * 60, 14 * 60)))
+        shift = timedelta(minutes=draw(_offsets))
         return json.dumps(moment.astimezone(timezone(shift)).isoformat()), milliseconds
     text = moment.replace(tzinfo=None).isoformat(" " if form == "blank" else "T")
     return json.dumps(text + ("Z" if form == "Z" else "")), milliseconds
 
 
+def _json(value: Any, form: str) -> tuple[str, bytes]:
+    text = _text(value, form)
+    return text, text.strip().encode()
+
+
+_json_values = st.builds(
+    _json,
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | _words,
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_words, inner, max_size=2),
+        max_leaves=4,
+    ).filter(lambda value: value is not None),
+    st.sampled_from(["ascii", "utf-8", "blanks"]),
+)
 _values: dict[str, st.SearchStrategy[tuple[str, Any]]] = {
-    **{name: _words.flatmap(_said) for name in _TEXTS},
-    **{name: st.sampled_from(choices).flatmap(_said) for name, choices in _CHOICES.items()},
+    **{name: _said(_words) for name in _TEXTS},
+    **{name: _said(st.sampled_from(choices)) for name, choices in _CHOICES.items()},
     **{name: times() for name in _TIMES},
-    **{
-        name: st.recursive(
-            st.none() | st.booleans() | st.integers() | _words,
-            lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_words, inner, max_size=2),
-            max_leaves=4,
-        )
-        .filter(lambda value: value is not None)
-        .flatmap(lambda value: st.sampled_from([*_texts_of(value), f" {json.dumps(value)} "]))
-        .map(lambda text: (text, text.strip().encode()))
-        for name in _JSON
-    },
+    **dict.fromkeys(_JSON, _json_values),
     "durationMs": st.integers(-(2**63), 2**63 - 1).map(lambda n: (str(n), n))
     | st.integers(-(2**50), 2**50).map(lambda n: (f"{n}.0", n))
     | st.integers(-(2**50), 2**50).map(lambda n: (repr(n + 0.5), n)),
@@ -157,28 +176,39 @@ _wrong: dict[str, tuple[str, ...]] = {
 }
 
 
+# Made once: a strategy that is made for each draw costs more than the draw.
+_states = {
+    all_good: st.sampled_from(["there"] * 6 + ["absent", "null"] + ["wrong"] * (not all_good))
+    for all_good in (False, True)
+}
+_types = st.sampled_from(sorted(FIELDS))
+_wrong_texts = {name: st.sampled_from(texts) for name, texts in _wrong.items()}
+_identities = {all_good: st.text("abc0-", min_size=int(all_good), max_size=6) for all_good in (False, True)}
+_unheard_of = st.sampled_from(['{"a": [1, "]}"]}', '"x"', "null", "[[[]]]", r'{"\ud83d": "\udc00"}'])
+
+
 @st.composite
 def event_lines(draw: st.DrawFn, *, all_good: bool = False) -> EventLine:
     """One event of any type in either dialect, with any of its fields absent, null or wrong."""
-    event_type = draw(st.sampled_from(sorted(FIELDS)))
+    event_type = draw(_types)
     envelope = draw(st.booleans())
     texts: dict[str, str] = {}
     row: dict[str, Any] = {}
     wrong: set[str] = set()
 
-    identity = draw(st.text("abc0-", min_size=0 if not all_good else 1, max_size=6))
+    identity = draw(_identities[all_good])
     texts[draw(st.sampled_from(["id", IDENTITY[event_type]]))] = json.dumps(identity)
     row["id"] = identity
     if not identity:
         wrong.update(("id", IDENTITY[event_type]))
     for name in FIELDS[event_type]:
-        state = draw(st.sampled_from(["there"] * 6 + ["absent", "null"] + ["wrong"] * (not all_good)))
+        state = draw(_states[all_good])
         if all_good and name in REQUIRED[event_type]:
             state = "there"
         said = "type" if name == "metricType" and envelope and draw(st.booleans()) else name
         row[name] = _DEFAULTS.get(name)
         if state == "wrong" and name in _wrong:
-            texts[said] = draw(st.sampled_from(_wrong[name]))
+            texts[said] = draw(_wrong_texts[name])
             wrong.add(said)
         elif state == "there":
             texts[said], row[name] = draw(_values[name])
@@ -195,9 +225,7 @@ def event_lines(draw: st.DrawFn, *, all_good: bool = False) -> EventLine:
     if row.get("durationMs", 0) is None and None not in (row["startTime"], row["endTime"]):
         row["durationMs"] = row["endTime"] - row["startTime"]
     if draw(st.booleans()):
-        texts["unheardOf"] = draw(
-            st.sampled_from(['{"a": [1, "]}"]}', '"x"', "null", "[[[]]]", r'{"\ud83d": "\udc00"}'])
-        )
+        texts["unheardOf"] = draw(_unheard_of)
 
     names = draw(st.permutations(sorted(texts)))
     body = ", ".join(f"{json.dumps(name)}: {texts[name]}" for name in names)
