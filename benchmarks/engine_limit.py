@@ -67,7 +67,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as directory,
-        ClickHouseConfig(f"chdb://{directory}/clickhouse").connect() as client,
+        ClickHouseConfig(f"chdb://{directory}/clickhouse").connect(create=True) as client,
     ):
         print(json.dumps(measure(client, arguments.input)))
 

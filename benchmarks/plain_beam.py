@@ -68,7 +68,7 @@ class InsertRows(beam.DoFn):  # type: ignore[misc]
 
 
 def run(input_directory: str, config: ClickHouseConfig) -> None:
-    with config.connect() as client:
+    with config.connect(create=True) as client:
         run_migrations(client)
         with beam.Pipeline(FnApiRunner()) as pipeline:
             (

@@ -197,7 +197,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     results = {}
-    with tempfile.TemporaryDirectory() as directory, ClickHouseConfig(f"chdb://{directory}/ch").connect() as client:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        ClickHouseConfig(f"chdb://{directory}/ch").connect(create=True) as client,
+    ):
         fill(client, arguments.rows)
         for name, question in questions(client, arguments.rows).items():
             total = client.query(f"SELECT count() AS n FROM mastra_admin_{question.table}")[0]["n"]

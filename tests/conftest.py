@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def embedded_admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
     """The one embedded engine of this process, open as long as the tests run."""
     path = tmp_path_factory.mktemp("embedded") / "clickhouse"
-    with ClickHouseConfig(url=f"chdb://{path}", retry_delay_s=0.05).connect() as client:
+    with ClickHouseConfig(url=f"chdb://{path}", retry_delay_s=0.05).connect(create=True) as client:
         yield client
 
 

@@ -112,7 +112,7 @@ class ClickHouseConfig:
     @property
     def place(self) -> str:
         """The URL without what a user may have put into it as a secret."""
-        return self.url if self.embedded else re.sub(r"//.*@", "//", self.url).partition("?")[0]
+        return self.url if self.embedded else re.sub(r"^(\w+://)?.*@", r"\1", self.url).partition("?")[0]
 
     def problems(self) -> list[str]:
         """Every reason why this cannot work, each naming the option, its value and what would be right."""
@@ -121,10 +121,10 @@ class ClickHouseConfig:
             found += self._url_problems()
         elif not self.url.removeprefix("chdb://"):
             found.append("--clickhouse_url: 'chdb://' lacks a path; give chdb:///path/to/directory")
-        elif "?" in os.path.realpath(self.path or ""):
+        elif "\0" in self.url or "?" in os.path.realpath(self.path or ""):
             found.append(
-                f"--clickhouse_url: {self.url!r} must be a plain path, without a question mark, also where links lead: the "
-                "embedded engine takes what follows it for settings"
+                f"--clickhouse_url: {self.url!r} must be a plain path, without a question mark or NUL character, also where "
+                "links lead: the embedded engine takes what follows a question mark for settings"
             )
         if not self.user:
             found.append("--clickhouse_user: '' must be a name, such as default")
@@ -148,23 +148,25 @@ class ClickHouseConfig:
         return found
 
     def _url_problems(self) -> list[str]:
+        # Whatever stands before an @ or behind a question mark may be a secret, so that nothing of such a URL is repeated.
+        if "@" in self.url or "?" in self.url:
+            return [
+                "--clickhouse_url: must not hold a user or a password, nor anything behind a question mark; give "
+                "http(s)://host:port and --clickhouse_user, and the password in CLICKHOUSE_PASSWORD"
+            ]
         try:
             parts = urlsplit(self.url)
-            port = parts.port
+            good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not parts.fragment
         except ValueError:
-            return ["--clickhouse_url: is not a URL; give chdb:///path or http(s)://host:port"]
-        if parts.password is not None or parts.username is not None or "password=" in parts.query:
-            return [
-                "--clickhouse_url: must not hold a user or a password; give --clickhouse_user, and the password in "
-                "CLICKHOUSE_PASSWORD"
-            ]
-        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or parts.query or parts.fragment:
-            return [f"--clickhouse_url: {self.url!r} is not chdb:///path or http(s)://host:port"]
-        return []
+            good = False
+        return [] if good else [f"--clickhouse_url: {self.url!r} is not chdb:///path or http(s)://host:port"]
 
-    def connect(self) -> ClickHouse:
-        """A client, checked to be working. Blocks; raises ClickHouseError, EmbeddedBusy for a database that is in use."""
-        return ClickHouse(self)
+    def connect(self, *, create: bool = False) -> ClickHouse:
+        """A client, checked to be working. Makes an embedded database only if `create` says so.
+
+        Blocks; raises ClickHouseError: SchemaError for a database that does not exist, EmbeddedBusy for one in use.
+        """
+        return ClickHouse(self, create=create)
 
     def resolve_password(self) -> str:
         """The password itself. Raises AccessDenied when the file it should be in cannot be read."""
@@ -188,8 +190,9 @@ class ClickHouse:
     of one operation, not of each.
     """
 
-    def __init__(self, config: ClickHouseConfig) -> None:
+    def __init__(self, config: ClickHouseConfig, *, create: bool = False) -> None:
         self._config = config
+        self._create = create
         problems = config.problems()
         if problems:
             raise ClickHouseError("; ".join(problems))
@@ -322,7 +325,7 @@ class ClickHouse:
             raise failure from None
 
     def _open(self) -> Client:
-        client = None if self._closed else _open_client(self.config)
+        client = None if self._closed else _open_client(self.config, create=self._create)
         with self._lock:
             if client is not None and not self._closed:
                 self._local.client = client
@@ -349,9 +352,9 @@ def _close(client: Client) -> None:
         client.close()
 
 
-def _open_client(config: ClickHouseConfig) -> Client:
+def _open_client(config: ClickHouseConfig, *, create: bool) -> Client:
     if config.path is not None:
-        return open_embedded(config.path, config.database, config.max_server_memory_bytes)
+        return open_embedded(config.path, config.database, config.max_server_memory_bytes, create=create)
     parts = urlsplit(config.url)
     timeout_s = math.ceil(config.timeout_s)
     return clickhouse_connect.get_client(

@@ -19,28 +19,46 @@ from clickhouse_connect.driver import exceptions as driver
 from clickhouse_connect.driver.binding import quote_identifier
 from clickhouse_connect.driver.client import Client
 
-from transforms.clickhouse_errors import ClickHouseError, EmbeddedBusy, Unavailable
+from transforms.clickhouse_errors import UNKNOWN_DATABASE, ClickHouseError, EmbeddedBusy, SchemaError, Unavailable
+
+_ENGINE_WORDS = re.compile(
+    r"^.*?e\.what\(\) = |^(Failed to create connection: )?(Code: \d+\. DB::Exception: )+", re.DOTALL
+)
+"""What the engine says before the reason itself."""
 
 
-def open_embedded(path: str, database: str, max_server_memory_bytes: int | None) -> Client:
-    """A handle on the database in a directory, which is made if it is not there.
+def open_embedded(path: str, database: str, max_server_memory_bytes: int | None, *, create: bool) -> Client:
+    """A handle on the database in a directory, which is made if it is not there and `create` says so.
 
-    Raises EmbeddedBusy when another process has it open, ClickHouseError when it cannot be opened at all. The memory
-    limit is the whole engine's: the first handle of the process sets it.
+    Raises SchemaError when it is not there, EmbeddedBusy when another process has it open, ClickHouseError when it cannot
+    be opened at all. The memory limit is the whole engine's: the first handle of the process sets it.
     """
     try:
-        os.makedirs(path, exist_ok=True)
+        if create:
+            os.makedirs(path, exist_ok=True)
+        elif not _is_database(path):
+            raise FileNotFoundError
+        _refuse_if_busy(path)
+    except FileNotFoundError:
+        raise SchemaError(f"the embedded database {path} does not exist", UNKNOWN_DATABASE) from None
+    except (FileExistsError, NotADirectoryError):
+        raise ClickHouseError(
+            f"the embedded database {path} cannot be opened: it must be a directory, and a file is in the way"
+        ) from None
     except OSError as error:
-        raise ClickHouseError(f"the embedded database {path} cannot be made: {error.strerror}") from None
-    _refuse_if_busy(path)
+        raise ClickHouseError(f"the embedded database {path} cannot be opened: {error.strerror}") from None
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        raise ClickHouseError(
+            f"the embedded database {path} cannot be opened: it is not writable, which the engine needs also to read"
+        )
     options = {} if max_server_memory_bytes is None else {"max_server_memory_usage": max_server_memory_bytes}
     try:
         return clickhouse_connect.get_client(interface="chdb", path=path, database=database, chdb_options=options)
-    except driver.ProgrammingError as error:
-        # The engine does not start. It tells why another process is the reason on standard error only.
+    except (driver.ProgrammingError, RuntimeError, OSError) as error:
+        # The engine does not start, or, where it is a RuntimeError or an OSError, cannot even be loaded. That another
+        # process is the reason is told on standard error only.
         _refuse_if_busy(path)
-        reason = str(error.__cause__ or error).split(", Stack trace")[0].splitlines()[0]
-        raise ClickHouseError(f"the embedded database {path} cannot be opened: {reason}") from None
+        raise ClickHouseError(f"the embedded database {path} cannot be opened: {_reason(error)}") from None
     except ImportError:
         raise ClickHouseError(
             "the embedded engine is not installed: pip install 'observability-beam-pipeline[embedded]', "
@@ -79,6 +97,25 @@ def rows_in_memory(rows: pa.RecordBatch | pa.Table) -> Iterator[str]:
                 f"rows cannot be handed to the embedded engine: {os.strerror(error.errno or 0)}"
             ) from None
         yield f"/dev/fd/{file.fileno()}"
+
+
+def _is_database(path: str) -> bool:
+    """Whether the engine has been here. Raises OSError."""
+    names = set(os.listdir(path))
+    # It makes the first when it is told to create something, the others when it is opened.
+    return "metadata" in names or (bool(names) and names <= {"tmp", "status"})
+
+
+def _reason(error: Exception) -> str:
+    """Why the engine does not start, in one line: it adds its stack, and often nests one exception in another."""
+    told = _ENGINE_WORDS.sub("", str(error.__cause__ or error).split(", Stack trace")[0]).strip()
+    reason = told.splitlines()[0] if told else type(error).__name__
+    temporary = os.environ.get("TMPDIR") or "/tmp"
+    if not os.access(temporary, os.W_OK):
+        return (
+            f"{reason}; the engine needs a directory for temporary files, and {temporary} is not writable: set TMPDIR"
+        )
+    return reason
 
 
 def _refuse_if_busy(path: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
+from http.client import BadStatusLine, RemoteDisconnected
 
 from clickhouse_connect.driver import exceptions as driver
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
@@ -132,6 +133,7 @@ DENIED_CODES = {
     763: "SESSION_REFUSED",
     767: "REQUIRED_SECOND_FACTOR",
 }
+UNKNOWN_DATABASE = 81
 SCHEMA_CODES = {
     8: "THERE_IS_NO_COLUMN",
     10: "NOT_FOUND_COLUMN_IN_BLOCK",
@@ -139,11 +141,13 @@ SCHEMA_CODES = {
     47: "UNKNOWN_IDENTIFIER",
     57: "TABLE_ALREADY_EXISTS",
     60: "UNKNOWN_TABLE",
-    81: "UNKNOWN_DATABASE",
+    UNKNOWN_DATABASE: "UNKNOWN_DATABASE",
     82: "DATABASE_ALREADY_EXISTS",
     122: "INCOMPATIBLE_COLUMNS",
     218: "TABLE_IS_DROPPED",
 }
+_NO_SPACE = 243
+"""The server does not say where there is none."""
 _UNSENT_CODES = {202, 745, 749, 762, 1019}
 """The server turned the statement away before it looked at it."""
 
@@ -169,10 +173,15 @@ def error_class(code: int | None) -> type[ClickHouseError]:
 def translate(error: Exception, place: str) -> ClickHouseError:
     """An error of the driver or of the network as one of ours. `place` is the server's address, for the message."""
     code: int | None = getattr(error, "code", None)
-    failure = error_class(code)(_plain(str(error)), code) if code is not None else _without_code(error, place)
+    failure = _with_code(error, code, place) if code is not None else _without_code(error, place)
     if isinstance(failure, Unavailable):
         failure.unsent = code in _UNSENT_CODES or _never_connected(error)
     return failure
+
+
+def _with_code(error: Exception, code: int, place: str) -> ClickHouseError:
+    told = _plain(str(error))
+    return error_class(code)(f"{place}: {told}" if code == _NO_SPACE else told, code)
 
 
 def _without_code(error: Exception, place: str) -> ClickHouseError:
@@ -186,6 +195,12 @@ def _without_code(error: Exception, place: str) -> ClickHouseError:
         cause = _causes(error)[-1]
         if isinstance(cause, ssl.SSLCertVerificationError):
             return ClickHouseError(f"{place} is not trusted: {cause.verify_message}")
+        if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
+            return Unavailable(f"{place} does not speak TLS: give its http:// URL, or the port of https, usually 8443")
+        if isinstance(cause, BadStatusLine) and not isinstance(cause, RemoteDisconnected):
+            return Unavailable(
+                f"{place} does not speak HTTP: give the port of ClickHouse's HTTP interface, usually 8123, or 8443 with https"
+            )
         return Unavailable(f"{place} cannot be reached: {getattr(cause, 'strerror', None) or cause}")
     text = f"{place} answered with HTTP status {status[1]}{message[status.end() :]}"
     if status[1] in ("401", "403", "407"):

@@ -2,7 +2,9 @@
 
 from beam_pipeline.query.errors import (
     BadArgument,
+    DatabaseBusy,
     NotFound,
+    QueryDenied,
     QueryError,
     QueryTimeout,
     QueryTooLarge,
@@ -31,6 +33,7 @@ from beam_pipeline.query.tree import SpanNode, SpanTree, build_span_tree
 __all__ = [
     "BadArgument",
     "ClickHouseQueryProvider",
+    "DatabaseBusy",
     "GroupStatistics",
     "HistogramBin",
     "Log",
@@ -39,6 +42,7 @@ __all__ = [
     "MetricFilters",
     "NotFound",
     "Page",
+    "QueryDenied",
     "QueryError",
     "QueryTimeout",
     "QueryTooLarge",

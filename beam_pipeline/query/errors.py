@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from transforms.clickhouse import ClickHouseError, SchemaError, Unavailable
+from transforms.clickhouse import AccessDenied, ClickHouseError, EmbeddedBusy, SchemaError, Unavailable
 
 _TIMEOUT_CODES = {159, 160, 209}
 """TIMEOUT_EXCEEDED, TOO_SLOW, SOCKET_TIMEOUT."""
@@ -38,8 +38,10 @@ class BadArgument(QueryError, ValueError):
 
 def shown(value: Any) -> str:
     """A value in a message: times as people write them, anything that is long cut off."""
-    if isinstance(value, (datetime, timedelta)):
-        return value.isoformat() if isinstance(value, datetime) else str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():g}s"
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
@@ -50,6 +52,14 @@ class NotFound(QueryError, LookupError):
 
 class ServerUnavailable(QueryError):
     """ClickHouse cannot be reached or is overloaded; the same query may work later."""
+
+
+class DatabaseBusy(ServerUnavailable):
+    """The embedded database is open in another process, which the message names; the query may work once that one ends."""
+
+
+class QueryDenied(QueryError):
+    """ClickHouse does not let this user in, or not at this; the password or the rights are wrong."""
 
 
 class QueryTimeout(QueryError, TimeoutError):
@@ -72,7 +82,8 @@ def translated() -> Iterator[None]:
     except ClickHouseError as error:
         kind, told = _error_class(error), str(error)
         if kind is SchemaNotMigrated:
-            told = f"{_SCOPE.split(told)[0]} The tables are made, or brought up to date, by: python -m beam_pipeline migrate"
+            reason = _SCOPE.split(told)[0].rstrip(".")
+            told = f"{reason}. The tables are made, or brought up to date, by: python -m beam_pipeline migrate"
         raise kind(told) from error
 
 
@@ -83,4 +94,8 @@ def _error_class(error: ClickHouseError) -> type[QueryError]:
         return QueryTooLarge
     if isinstance(error, SchemaError):
         return SchemaNotMigrated
+    if isinstance(error, EmbeddedBusy):
+        return DatabaseBusy
+    if isinstance(error, AccessDenied):
+        return QueryDenied
     return ServerUnavailable if isinstance(error, Unavailable) else QueryError

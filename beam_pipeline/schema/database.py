@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 from transforms.clickhouse import ClickHouse, ClickHouseConfig, SchemaError
-
-_UNKNOWN_DATABASE = 81
+from transforms.clickhouse_errors import UNKNOWN_DATABASE
 
 
 def connect_or_create(config: ClickHouseConfig, *, cluster: str | None = None) -> ClickHouse:
     """A client on the configured database, which is made when the server does not have it. Raises ClickHouseError."""
     try:
-        return config.connect()
+        return config.connect(create=True)
     except SchemaError as error:
-        if error.code != _UNKNOWN_DATABASE:
+        if error.code != UNKNOWN_DATABASE:
             raise
     with replace(config, database="default").connect() as client:
         client.command(
@@ -26,11 +24,9 @@ def connect_or_create(config: ClickHouseConfig, *, cluster: str | None = None) -
 
 def connect_if_there(config: ClickHouseConfig) -> ClickHouse | None:
     """A client on the configured database, or None when it was never made. Makes nothing; raises ClickHouseError."""
-    if config.path is not None and not (os.path.isdir(config.path) and os.listdir(config.path)):
-        return None
     try:
         return config.connect()
     except SchemaError as error:
-        if error.code != _UNKNOWN_DATABASE:
+        if error.code != UNKNOWN_DATABASE:
             raise
         return None
