@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import logging
 import os
+import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from beam_pipeline import __version__
 from beam_pipeline.commands.base import (
@@ -23,6 +25,7 @@ from beam_pipeline.commands.base import (
     print_json,
     printable_lines,
 )
+from beam_pipeline.option_values import SHOWN, shown
 from beam_pipeline.options import INPUT, OptionsError, option_parser, read_values
 from transforms.clickhouse import ClickHouseError
 from transforms.storage import StorageError
@@ -39,7 +42,6 @@ COMMANDS = {
 }
 BEAM_OPTIONS = ("runner", "direct_num_workers")
 """Options of Beam that a hint may name. It has two hundred, and most are of no use to anybody here."""
-_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,20 +50,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     _prepare_process(debug)
     try:
-        return _dispatch(given)
+        code = _dispatch(given)
+        sys.stdout.flush()
+        return code
     except OptionsError as error:
         return _fail(given, error.problems, USAGE, debug)
     except (CommandError, ClickHouseError, StorageError) as error:
         return _fail(given, [str(error)], FAILED, debug)
     except BrokenPipeError:
-        # Whoever reads our output has seen enough. Keep the interpreter from complaining about it once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        return FAILED  # whoever reads our output has seen enough
     except OSError as error:
-        return _fail(given, [f"{error.filename}: {error.strerror}" if error.filename else str(error)], FAILED, debug)
-    except KeyboardInterrupt:
+        return _fail(
+            given,
+            [f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)],
+            FAILED,
+            debug,
+        )
+    except KeyboardInterrupt as error:
         print("interrupted", file=sys.stderr)
-        return _INTERRUPTED
+        return 128 + (error.args[0] if error.args else signal.SIGINT)
     except Exception as error:
         hint = "" if debug else "; run it again with --debug for where it happened"
         return _fail(given, [f"unexpected {type(error).__name__}: {error}{hint}"], FAILED, debug)
@@ -113,7 +120,7 @@ def _dispatch(arguments: list[str]) -> int:
         arguments = arguments[1:]
         if first not in COMMANDS:
             raise OptionsError(
-                [f"{first!r} is not a command{_nearest(first, COMMANDS)}; there are {', '.join(COMMANDS)}"]
+                [f"{shown(first)} is not a command{_nearest(first, COMMANDS)}; there are {', '.join(COMMANDS)}"]
             )
     command = load_command(first if first in COMMANDS else "ingest")
     if "--help" in arguments or "-h" in arguments:
@@ -127,7 +134,7 @@ def _read(command: Command, arguments: list[str]) -> Invocation:
     if command.actions and arguments and not arguments[0].startswith("-"):
         action, arguments = arguments[0], arguments[1:]
         if action not in command.actions:
-            raise OptionsError([f"{command.name}: {action!r} is not one of {', '.join(command.actions)}"])
+            raise OptionsError([f"{command.name}: {shown(action)} is not one of {', '.join(command.actions)}"])
         if action in command.operands and arguments and not arguments[0].startswith("-"):
             arguments = [f"--{command.operands[action]}={arguments[0]}", *arguments[1:]]
     values, rest = read_values(command.options, arguments)
@@ -141,7 +148,8 @@ def _read(command: Command, arguments: list[str]) -> Invocation:
         unknown = [argument for argument in rest if argument.startswith("-")]
     problems = [f"{flag}: there is no such option{_nearest(flag, names, '--')}" for flag in map(_flag, unknown)]
     problems += [
-        f"{argument!r}: what is it for? Every argument is an option, such as --input=DIR" for argument in _stray(rest)
+        f"{shown(argument)}: what is it for? Every argument is an option, such as --input=DIR"
+        for argument in _stray(rest)
     ]
     if problems:
         raise OptionsError(problems)
@@ -150,7 +158,7 @@ def _read(command: Command, arguments: list[str]) -> Invocation:
 
 def _flag(argument: str) -> str:
     """An option without its value, which may be a secret."""
-    return argument.partition("=")[0]
+    return argument.partition("=")[0][:SHOWN]
 
 
 def _stray(arguments: list[str]) -> list[str]:
@@ -164,7 +172,7 @@ def _stray(arguments: list[str]) -> list[str]:
 
 
 def _nearest(word: str, candidates: Iterable[str], prefix: str = "") -> str:
-    word, names = word.lstrip("-").replace("-", "_"), list(candidates)
+    word, names = word[:SHOWN].lstrip("-").replace("-", "_"), list(candidates)
     ending = [name for name in names if name.endswith(f"_{word}")]  # --user: --clickhouse_user
     found = ending if len(ending) == 1 else difflib.get_close_matches(word, names, 1)
     return f"; did you mean {prefix}{found[0]}?" if found else ""
@@ -176,16 +184,13 @@ def _fail(arguments: list[str], problems: list[str], code: int, debug: bool) -> 
     for problem in problems:
         print(f"error: {printable_lines(problem)}", file=sys.stderr)
     if "--json" in arguments:
-        print_json({"error": "; ".join(problems)})
+        with contextlib.suppress(OSError):  # where standard output is what failed
+            print_json({"error": "; ".join(problems)})
     return code
 
 
 def _prepare_process(debug: bool) -> None:
-    """Keeps the libraries' own talk away from people, and output from failing on names that are not text."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure: Callable[..., None] | None = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
+    """Keeps the libraries' own talk away from people."""
     # Before anything imports Beam, which logs at import, and gRPC, which reads these once. The level is the handler's,
     # since Beam changes that of the root logger.
     level = logging.DEBUG if debug else logging.CRITICAL

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
+from transforms.event_times import MAX_MS, MIN_MS
 from transforms.events import EVENT_TYPES
 
 DIALECTS = ("flat", "envelope", "mixed")
@@ -54,6 +55,13 @@ _BAD_LINES = (
     '{"type":"log","id":"l"}',
 )
 
+_MOST = {
+    "events": 10_000_000_000,
+    "events_per_file": 10_000_000,
+    "projects": 1_000_000,
+    "deployments": 1_000_000,
+}
+
 
 @dataclass(frozen=True)
 class GenerateOptions:
@@ -78,9 +86,9 @@ class GenerateOptions:
     def problems(self) -> list[str]:
         """Everything that is wrong with the options."""
         found = []
-        for name in ("events", "events_per_file", "projects", "deployments"):
-            if getattr(self, name) < 1:
-                found.append(f"--{name}: {getattr(self, name)} must be at least 1")
+        for name, most in _MOST.items():
+            if not 1 <= getattr(self, name) <= most:
+                found.append(f"--{name}: {getattr(self, name)} must be from 1 to {most:,}")
         if self.dialect not in DIALECTS:
             found.append(f"--dialect: {self.dialect!r} must be one of {', '.join(DIALECTS)}")
         if not 0 <= self.bad_ratio <= 1:
@@ -88,6 +96,10 @@ class GenerateOptions:
         unknown = [name for name in self.event_types if name not in EVENT_TYPES]
         if unknown or not self.event_types:
             found.append(f"--event_types: {','.join(self.event_types)!r} must be some of {','.join(EVENT_TYPES)}")
+        for name in ("start", "end"):
+            at = getattr(self, f"{name}_ms")
+            if at is not None and not MIN_MS <= at <= MAX_MS:
+                found.append(f"--{name}: must be from 1900 to 2299, the times that a table can hold")
         if self.start_ms is not None and self.end_ms is not None and self.start_ms >= self.end_ms:
             found.append("--start: must be before --end")
         if os.path.exists(self.output) and not os.path.isdir(self.output):
@@ -127,8 +139,13 @@ def generate(options: GenerateOptions) -> GeneratedFiles:
         directory.mkdir(parents=True, exist_ok=True)
         content = ("\n".join(lines) + "\n").encode()
         temporary = directory / f".{name}.tmp"
-        temporary.write_bytes(content)
-        temporary.rename(directory / name)
+        try:
+            temporary.write_bytes(content)
+            temporary.rename(directory / name)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            error.filename = str(directory / name)  # which an error of writing lacks
+            raise
         written.files += 1
         written.bytes += len(content)
         written.events[event_type] += events - bad

@@ -7,19 +7,17 @@ import os
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any, NoReturn
 
+from beam_pipeline.generate import DIALECTS
+from beam_pipeline.option_values import choice, event_types, instant, number, seconds, shown, size, whole
 from beam_pipeline.schema.options import DEFAULT_DEDUP_WINDOW
 from transforms.clickhouse import ClickHouseConfig
 from transforms.config import MAX_BLOCK_BYTES, MIB, IngestConfig
 from transforms.events import EVENT_TYPES
 from transforms.storage import StorageError, open_storage
 
-_SIZE = re.compile(r"^(\d+)\s*([kmgt]?)(i?b)?$", re.IGNORECASE)
 _PASSWORD = re.compile(r"^-*\w*(password|passwd)\w*$", re.IGNORECASE)
-_DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?$")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class OptionsError(Exception):
@@ -28,59 +26,6 @@ class OptionsError(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-
-def whole(text: str) -> int:
-    """A whole number."""
-    try:
-        return int(text.strip())
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-
-
-def number(text: str) -> float:
-    """A number, such as 0.1."""
-    try:
-        return float(text.strip())
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-
-
-def size(text: str) -> int:
-    """A number of bytes: 1048576, 512K, 16M, 2G (powers of 1024)."""
-    match = _SIZE.match(text.strip())
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size; give bytes, or a number with K, M or G, such as 64M")
-    return int(match[1]) << (10 * " kmgt".index(match[2].lower() or " "))
-
-
-def seconds(text: str) -> float:
-    """A duration in seconds: 10, 1.5, 500ms, 30s, 5m, 2h, 1d."""
-    match = _DURATION.match(text.strip())
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; give seconds, or a number with ms, s, m, h or d")
-    return float(match[1]) * _UNITS[match[2] or "s"]
-
-
-def instant(text: str) -> int:
-    """A time as epoch milliseconds: ISO 8601 (no offset means UTC), such as 2026-11-20 or 2026-11-20T12:00Z."""
-    try:
-        parsed = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a time; give ISO 8601, such as 2026-11-20 or 2026-11-20T12:00:00Z"
-        ) from None
-    if parsed.tzinfo is None:
-        parsed = parsed.replace(tzinfo=timezone.utc)
-    return int(parsed.timestamp() * 1000)
-
-
-def _event_types(text: str) -> tuple[str, ...]:
-    chosen = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    unknown = [part for part in chosen if part not in EVENT_TYPES]
-    if unknown or not chosen:
-        raise argparse.ArgumentTypeError(f"{text!r} must be some of {','.join(EVENT_TYPES)}, with commas between")
-    return chosen
 
 
 @dataclass(frozen=True)
@@ -115,6 +60,17 @@ class Option:
             return f"{self.default:g}s"
         return ",".join(map(str, self.default)) if isinstance(self.default, tuple) else str(self.default)
 
+    def value_of(self, text: str) -> Any:
+        """What the text of an option that is no switch means. Raises ArgumentTypeError."""
+        assert self.parse is not None
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise argparse.ArgumentTypeError(f"{shown(text)} must be text in UTF-8") from None
+        if "\0" in text:
+            raise argparse.ArgumentTypeError(f"{shown(text)} must not hold a NUL character")
+        return self.parse(text)
+
     def add_to(self, parser: argparse._ActionsContainer, *, as_text: bool = False) -> None:
         """Adds the option to a parser.
 
@@ -137,7 +93,10 @@ class Option:
 
 class _TextParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise OptionsError([message.removeprefix("argument ")])
+        said = message.removeprefix("argument ").replace(
+            "ignored explicit argument", "is a switch and takes no value, not"
+        )
+        raise OptionsError([said])
 
 
 def option_parser(options: Iterable[Option], **settings: Any) -> argparse.ArgumentParser:
@@ -173,7 +132,7 @@ def read_values(options: Sequence[Option], arguments: Sequence[str]) -> tuple[di
             values[option.name] = text if option.parse is None else option.default
             continue
         try:
-            parsed = [option.parse(one) for one in ([text] if isinstance(text, str) else text)]
+            parsed = [option.value_of(one) for one in ([text] if isinstance(text, str) else text)]
             values[option.name] = option.several(parsed) if option.several else parsed[0]
         except argparse.ArgumentTypeError as error:
             problems.append(f"{source}: {error}")
@@ -243,7 +202,7 @@ INGEST = (
     INPUT,
     *CONNECTION,
     Option("project_id", str, None, "only files of this project", "", "ID"),
-    Option("event_types", _event_types, EVENT_TYPES, "only files of these types, with commas between", "", "TYPES"),
+    Option("event_types", event_types, EVENT_TYPES, "only files of these types, with commas between", "", "TYPES"),
     Option("since", instant, None, "only files whose name has this time or a later one", "", "TIME"),
     Option("until", instant, None, "only files whose name has an earlier time", "", "TIME"),
     Option(
@@ -312,13 +271,13 @@ GENERATE = (
     Option("output", str, None, "directory to write into: the later --input", "", "DIR"),
     Option("events", whole, 200_000, "how many events", "", "N"),
     Option("events_per_file", whole, 2_000, "events in a file", "", "N"),
-    Option("event_types", _event_types, EVENT_TYPES, "which types, with commas between", "", "TYPES"),
+    Option("event_types", event_types, EVENT_TYPES, "which types, with commas between", "", "TYPES"),
     Option("projects", whole, 3, "how many projects", "", "N"),
     Option("deployments", whole, 2, "how many deployments a project has", "", "N"),
     Option("start", instant, None, "time of the earliest event; default: a day before the end", "", "TIME"),
     Option("end", instant, None, "time of the latest event; default: now", "", "TIME"),
     Option("seed", whole, 0, "the same seed gives the same events", "", "N"),
-    Option("dialect", str, "mixed", "how events are written: flat, envelope or mixed"),
+    Option("dialect", choice(*DIALECTS), "mixed", "how events are written: flat, envelope or mixed"),
     Option("bad_ratio", number, 0.0, "part of the lines that are broken on purpose, 0 to 1"),
 )
 

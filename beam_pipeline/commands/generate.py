@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from beam_pipeline.commands.base import OK, Command, Invocation, print_json, print_text, printable
 from beam_pipeline.generate import GenerateOptions, generate
 from beam_pipeline.options import GENERATE, OUTPUT, OptionsError
@@ -32,7 +30,7 @@ def run(invocation: Invocation) -> int:
         raise OptionsError(problems)
     written = generate(options)
     if values["json"]:
-        print_json({"output": options.output} | asdict(written))
+        print_json({"output": options.output} | vars(written))
         return OK
     kinds = ", ".join(f"{count:,} {name}" for name, count in written.events.items())
     broken = f", {written.bad_lines:,} lines broken on purpose" if written.bad_lines else ""

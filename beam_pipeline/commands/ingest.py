@@ -30,6 +30,7 @@ from beam_pipeline.commands.base import (
 from beam_pipeline.commands.dry_run import dry_run
 from beam_pipeline.commands.tables import print_table
 from beam_pipeline.options import DRY_RUN, INGEST, ONCE, OUTPUT, QUIET, OptionsError, ingest_config, input_problems
+from beam_pipeline.process import SIGNALS
 from beam_pipeline.progress import Display, Tracker, duration, make_display
 from beam_pipeline.worker import LOCAL_RUNNERS, IngestionWorker, ProcessingResult
 from transforms import interrupt, metrics, report
@@ -60,9 +61,24 @@ def stop_on_signals() -> Iterator[Stopping]:
         stopping.signum = stopping.signum or signum
         interrupt.requested.set()
 
-    previous = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
+    previous = {signum: signal.signal(signum, stop) for signum in SIGNALS}
     try:
         yield stopping
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Makes SIGINT and SIGTERM raise KeyboardInterrupt, so that what a runner has started beside us is ended, too."""
+
+    def stop(signum: int, _: FrameType | None) -> None:
+        raise KeyboardInterrupt(signum)
+
+    previous = {signum: signal.signal(signum, stop) for signum in SIGNALS}
+    try:
+        yield
     finally:
         for signum, handler in previous.items():
             signal.signal(signum, handler)
@@ -144,7 +160,8 @@ def _run_elsewhere(worker: IngestionWorker, runner: str, console: Console) -> tu
     """Waits for a run whose stages are in other processes: a signal here cannot ask them to stop."""
     console.print(f"waiting for {runner}")
     try:
-        result = worker.process_once()
+        with _signals_raise():
+            result = worker.process_once()
     except RuntimeError as error:
         # It holds what the workers said, tracebacks and all; the last line names the error.
         raise CommandError(f"{runner}: {str(error).strip().rpartition(chr(10))[2]}") from error

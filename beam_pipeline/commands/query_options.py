@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
 from beam_pipeline.commands.times import TZ
-from beam_pipeline.options import Option, instant, number, seconds, whole
+from beam_pipeline.option_values import choice, moment, number, seconds, shown, whole
+from beam_pipeline.options import Option
 from beam_pipeline.query.filters import FILTERS, JsonValue
 from beam_pipeline.query.json_paths import JsonPath, read_path
 
@@ -20,26 +20,6 @@ _EXACT_LABEL = f"{_LABELS}["
 _EXACT = (
     """keys with dots, brackets or = in them can be written as JSON, such as ["service.name"] or ["events",0,"name"]"""
 )
-
-_WITH_OFFSET = re.compile(r"\d[T ].*(Z|[+-]\d\d(:?\d\d)?)$", re.IGNORECASE)
-
-
-def moment(text: str) -> datetime | timedelta:
-    """A time: ISO 8601, or how long ago, such as 2h. The latter stays relative, so that a cursor may say from when.
-
-    One without an offset is naive: --tz says what it means.
-    """
-    try:
-        return timedelta(seconds=seconds(text))
-    except argparse.ArgumentTypeError:
-        pass
-    try:
-        time = datetime.fromtimestamp(instant(text) / 1000, timezone.utc)
-        return time if _WITH_OFFSET.search(text.strip()) else time.replace(tzinfo=None)
-    except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a time; give ISO 8601, such as 2026-11-20T12:00Z, or how long ago, such as 2h"
-        ) from None
 
 
 def interval(text: str) -> timedelta:
@@ -65,22 +45,11 @@ def levels(text: str) -> tuple[float, ...]:
     return tuple(number(part) for part in names(text))
 
 
-def choice(*words: str) -> Callable[[str], str]:
-    """One of some words."""
-
-    def parse(text: str) -> str:
-        if text not in words:
-            raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(words)}")
-        return text
-
-    return parse
-
-
 def json_filter(text: str) -> tuple[JsonPath, JsonValue]:
     """`path=value`; a value that is a number, true, false or null means that, one in quotes its text, all else is text."""
     path, rest = _read_path(text, text)
     if not rest.startswith("=") or not path:
-        raise argparse.ArgumentTypeError(f"{text!r} is not key=value, such as model=gpt-5 or user.id=7")
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not key=value, such as model=gpt-5 or user.id=7")
     said = rest[1:]
     try:
         value = json.loads(said, parse_constant=lambda word: word)
@@ -108,7 +77,7 @@ def grouping(text: str) -> tuple[str, ...]:
         behind = _read_path(text, start.removeprefix(_LABELS))[1] if is_exact else start
         more, _, rest = behind.partition(",")
         if is_exact and more.strip():
-            raise argparse.ArgumentTypeError(f"{text!r} lacks a comma before {more.strip()!r}")
+            raise argparse.ArgumentTypeError(f"{shown(text)} lacks a comma before {more.strip()!r}")
         found.append((start[: len(start) - len(behind)] + more).strip())
     return tuple(filter(None, found))
 
@@ -130,7 +99,7 @@ def _read_path(text: str, written: str) -> tuple[JsonPath, str]:
     try:
         return read_path(written)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: {error}; {_EXACT}") from None
+        raise argparse.ArgumentTypeError(f"{shown(text)}: {error}; {_EXACT}") from None
 
 
 def _json_option(name: str, told: str) -> Option:

@@ -24,7 +24,7 @@ from beam_pipeline.commands.base import (
 from beam_pipeline.commands.tables import FIXED, NUMBER, Column, is_terminal, print_table
 from beam_pipeline.commands.times import TZ, TimeColumn
 from beam_pipeline.history import History, RejectedFilter
-from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, REJECTED, local_path
+from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, REJECTED, OptionsError, local_path
 from beam_pipeline.schema import connect_if_there
 
 
@@ -47,6 +47,9 @@ def rejected_filter(values: Mapping[str, Any]) -> RejectedFilter:
 def run(invocation: Invocation) -> int:
     """Prints rejected lines; `show` with their bytes."""
     values = invocation.values
+    problems = [f"--{name}: {values[name]} must be at least 0" for name in ("line", "limit") if (values[name] or 0) < 0]
+    if problems:
+        raise OptionsError(problems)
     config = checked_connection(values)
     client = connect_if_there(replace(config, retry_attempts=1))
     if client is None:

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
-import argparse
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from beam_pipeline.beam_options import IngestOptions, unknown_to_beam
 from beam_pipeline.cli import COMMANDS, command_help, load_command
+from beam_pipeline.option_values import whole
 from beam_pipeline.options import (
     INGEST,
     Option,
@@ -19,13 +20,8 @@ from beam_pipeline.options import (
     connection_problems,
     ingest_config,
     input_problems,
-    instant,
     local_path,
-    number,
     read_values,
-    seconds,
-    size,
-    whole,
 )
 from tests.support.option_table import README, option_tables, tables_in
 
@@ -41,49 +37,6 @@ def values(*arguments: str) -> dict[str, Any]:
     found, rest = read_values(INGEST, arguments)
     assert rest == []
     return found
-
-
-@pytest.mark.parametrize(
-    ("parse", "text", "value"),
-    [
-        (size, "1048576", 1 << 20),
-        (size, "512K", 512 << 10),
-        (size, "16m", 16 << 20),
-        (size, "2GiB", 2 << 30),
-        (size, "3 MB", 3 << 20),
-        (seconds, "10", 10.0),
-        (seconds, "1.5", 1.5),
-        (seconds, "500ms", 0.5),
-        (seconds, "5m", 300.0),
-        (seconds, "2h", 7200.0),
-        (seconds, "1d", 86400.0),
-        (instant, "1970-01-01", 0),
-        (instant, "1970-01-01T00:00:01Z", 1000),
-        (instant, "1970-01-01T01:00:00+01:00", 0),
-        (whole, " 7 ", 7),
-        (number, "0.25", 0.25),
-    ],
-)
-def test_values_are_understood(parse: Callable[[str], Any], text: str, value: object) -> None:
-    assert parse(text) == value
-
-
-@pytest.mark.parametrize(
-    ("parse", "text"),
-    [
-        (size, "16X"),
-        (size, "-1"),
-        (size, ""),
-        (seconds, "soon"),
-        (seconds, "-1s"),
-        (instant, "yesterday"),
-        (whole, "1.5"),
-        (number, "half"),
-    ],
-)
-def test_values_that_are_not_understood_are_told_back(parse: Callable[[str], Any], text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="^" + repr(text)):
-        parse(text)
 
 
 def test_an_argument_beats_the_environment_beats_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,6 +202,53 @@ def test_other_runners_have_options_of_their_own() -> None:
 def test_a_value_that_beam_does_not_understand_is_told() -> None:
     with pytest.raises(OptionsError, match=r"direct_num_workers.*abc"):
         unknown_to_beam(["--direct_num_workers=abc"])
+
+
+ABSURD = (
+    "9999999999999999",
+    "9" * 400 + "d",
+    "9" * 5000 + "T",
+    "1e999",
+    "nan",
+    "\0",
+    "\udcff",
+    "0001-01-01T00:00+14:00",
+)
+TEXTS = st.one_of(
+    st.sampled_from(ABSURD),
+    st.text(max_size=30),
+    st.text("0123456789-+:.,TZWeKMGTmshd ", max_size=30),
+    st.integers().map(str),
+    st.floats().map(str),
+)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_an_option_is_given_is_a_value_or_an_error_that_names_the_option(
+    name: str, data: st.DataObject
+) -> None:
+    option = data.draw(st.sampled_from([one for one in load_command(name).options if one.parse]))
+    text = data.draw(TEXTS)
+    try:
+        found, rest = read_values([option], [f"--{option.name}={text}"])
+    except OptionsError as error:
+        (problem,) = error.problems
+        assert problem.startswith(f"--{option.name}: ") and len(problem) < 400
+    else:
+        assert option.name in found and rest == []
+
+
+def test_a_switch_with_a_value_is_told() -> None:
+    with pytest.raises(OptionsError, match="--delete_after_process: is a switch and takes no value, not '1'"):
+        read_values(INGEST, ["--delete_after_process=1"])
+
+
+@pytest.mark.parametrize(("text", "why"), [("a\0b", "NUL"), ("/in/\udcff", "UTF-8")])
+def test_text_that_cannot_be_written_down_is_told(text: str, why: str) -> None:
+    with pytest.raises(OptionsError, match=f"^--input: .* must .*{why}"):
+        values(f"--input={text}")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

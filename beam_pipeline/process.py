@@ -1,0 +1,91 @@
+"""The process around a command: what signals do to it, and standard streams that can always be written to.
+
+Imports next to nothing, so that it is in force while everything else is imported.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_DESCRIPTORS = (0, 1, 2)
+_STDOUT, _STDERR = 1, 2
+
+
+def end_on_signals() -> None:
+    """Makes SIGINT and SIGTERM end the process at once and without a traceback.
+
+    Nothing needs an orderly end: what was begun is in the load log. A signal that our parent ignores stays ignored.
+    """
+    for signum in SIGNALS:
+        if signal.getsignal(signum) != signal.SIG_IGN:
+            # The kernel does it itself, also in the middle of an import or of a long query, except to process 1 of a
+            # container, which it spares.
+            signal.signal(signum, _end if os.getpid() == 1 else signal.SIG_DFL)
+
+
+def prepare_streams() -> None:
+    """Replaces standard output and standard error by streams that fail in a way that can be told.
+
+    A stream that is closed leads nowhere: otherwise the next file that is opened, such as one of the database, would get
+    its number and with it all that is printed.
+    """
+    for descriptor in _DESCRIPTORS:
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # It gets the lowest number that is free, which is this one.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdout = _text(_Output(_STDOUT, "wb", closefd=False), sys.stdout)
+    sys.stderr = _text(_Messages(_STDERR, "wb", closefd=False), sys.stderr)
+
+
+def flush_output(code: int) -> int:
+    """Writes what is left of standard output. Returns the exit code, which says so when it cannot be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Keeps the interpreter from trying it once more, and complaining, at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
+        return code or 1
+    return code
+
+
+class _Output(io.FileIO):
+    """Standard output. Its errors say that they are about it."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            error.filename = "standard output"
+            raise
+
+
+class _Messages(io.FileIO):
+    """Standard error. What it does not take is dropped: a load must not fail because nobody hears of it."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
+
+
+def _text(raw: io.FileIO, before: Any) -> io.TextIOWrapper:
+    """A text stream that is buffered as the interpreter's own, and never fails on a name that is not text."""
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=getattr(before, "encoding", "utf-8"),
+        errors="backslashreplace",
+        line_buffering=getattr(before, "line_buffering", False) or getattr(before, "write_through", False),
+    )
+
+
+def _end(signum: int, _: FrameType | None) -> None:
+    os._exit(128 + signum)
