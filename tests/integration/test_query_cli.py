@@ -104,8 +104,8 @@ def test_a_cursor_goes_on_in_the_range_of_its_page(query: Query) -> None:
         rest = query(*repeated, cursor).json
         assert (len(rest["traces"]), rest["total"], rest["has_more"]) == (2, 5, False)
     for other, message in (
-        ("--since=2h", "--since: 7200s must be 3.1536e+09s, or left out"),
-        (f"--since={DAY}", f"--since: {DAY}T00:00:00+00:00 must be 36500 days, 0:00:00 or left out"),
+        ("--since=2h", "--since: 7200s must be 3153600000s or left out"),
+        (f"--since={DAY}", f"--since: {DAY}T00:00:00+00:00 must be 3153600000s or left out"),
         ("--until=1h", "--until: 3600s must be left out"),
         ("--status=ok", "--cursor: "),
     ):
