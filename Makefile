@@ -16,7 +16,7 @@ demo: $(VENV)/embedded
 
 test: $(VENV)/test
 	$(BIN)/python -m tests.support.flink
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .

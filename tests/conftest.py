@@ -27,33 +27,29 @@ settings.load_profile("any machine")
 
 LONGEST = (
     "integration/test_flink.py",
-    "contract/test_query_reads.py",
+    "faults/test_kill_matrix.py",
     "integration/test_cli.py",
+    "contract/test_query_reads.py",
     "contract/test_two_workers.py",
     "contract/test_query_lists.py",
     "faults/",
     "integration/",
     "contract/",
 )
-"""What takes longest, in the order in which it begins: what is short fills the gaps at the end. See docs/testing.md."""
+"""Files and directories that take longest, in the order in which they begin. See docs/testing.md."""
 
 NO_PASSWORD = "env:A_VARIABLE_THAT_IS_NOT_SET"
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begins with what takes longest, and keeps tests that share a module's fixture in one worker, which makes it once."""
+    """Begins with the files that take longest."""
 
     def place(item: pytest.Item) -> int:
         path = item.path.relative_to(Path(__file__).parent).as_posix()
         return next((number for number, start in enumerate(LONGEST) if path.startswith(start)), len(LONGEST))
 
     items.sort(key=place)
-    for item in items:
-        fixtures = item._fixtureinfo.name2fixturedefs.values() if isinstance(item, pytest.Function) else ()
-        shared = any(fixture.scope == "module" for definitions in fixtures for fixture in definitions)
-        if shared and item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")

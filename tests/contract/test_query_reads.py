@@ -15,8 +15,6 @@ from tests.support.query_reads import CountingClient
 from transforms.clickhouse import ClickHouse
 from transforms.events import TABLES
 
-pytestmark = pytest.mark.xdist_group("query_reads")  # one month, not one for each worker
-
 ROWS = 1_000_000
 LITTLE = 0.01
 FEW = 20 * 1024

@@ -10,7 +10,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -203,9 +202,11 @@ def test_a_second_interrupt_ends_at_once_and_loses_nothing(local: CommandLine, e
     running = local.start(f"--input={events}", *SMALL_LOADS)
     running.wait_for(lambda: bool(processed(events)))
     running.process.send_signal(signal.SIGINT)
-    time.sleep(0.05)
+    assert running.process.stderr is not None
+    assert any(b"finishing the loads in hand" in line for line in iter(running.process.stderr.readline, b""))
     running.process.send_signal(signal.SIGINT)
-    assert running.finish(timeout=5).code == 130
+    assert running.finish().code == 130
+    assert pending(events) != []
     assert local.run(f"--input={events}", "--json").code == 0
     loads = local.run("status", f"--input={events}", "--json").json["inputs"][0]["loads"]
     assert list(loads) == ["finalized"] and loads["finalized"]["lines"] == EVENTS

@@ -16,7 +16,7 @@ from tests.support.flink import FlinkCluster
 from transforms.clickhouse import ClickHouseConfig
 from transforms.config import IngestConfig
 
-pytestmark = [pytest.mark.flink, pytest.mark.timeout(420), pytest.mark.xdist_group("flink")]  # one cluster, not two
+pytestmark = [pytest.mark.flink, pytest.mark.timeout(420)]
 
 
 @pytest.fixture(scope="module")
