@@ -20,19 +20,6 @@ NAME = "20261120T120000Z_ab12.jsonl"
 TYPES = ("trace", "log")
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "observability"
-
-
-@pytest.fixture
-def storage(root: Path) -> Storage:
-    root.mkdir()
-    storage = open_storage(str(root))
-    storage.check_writable()
-    return storage
-
-
 def put(root: Path, path: str, content: bytes = b"{}\n") -> str:
     target = root / path
     target.parent.mkdir(parents=True, exist_ok=True)

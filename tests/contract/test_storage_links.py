@@ -8,23 +8,10 @@ from pathlib import Path
 import pytest
 
 from transforms.ignored_files import IgnoredFile, IgnoreReason
-from transforms.storage import FileChanged, Moved, Storage, open_storage
+from transforms.storage import FileChanged, Moved, Storage
 
 NAME = "20261120T120000Z_ab12.jsonl"
 OTHER = "20261120T130000Z_cd34.jsonl"
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "observability"
-
-
-@pytest.fixture
-def storage(root: Path) -> Storage:
-    root.mkdir()
-    storage = open_storage(str(root))
-    storage.check_writable()
-    return storage
 
 
 def put(path: Path, content: bytes = b"{}\n") -> Path:

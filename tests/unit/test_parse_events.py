@@ -91,8 +91,8 @@ class Between:
 betweens = st.builds(Between, st.sampled_from(["\n", "\r\n"]), st.sampled_from(["", "", "", "\n", " \t\n", "\r\n"]))
 
 
-@settings(max_examples=250)
-@given(st.lists(st.tuples(event_lines(), betweens), max_size=8), st.booleans(), st.booleans())
+@settings(max_examples=400)
+@given(st.lists(st.tuples(event_lines(), betweens), max_size=12), st.booleans(), st.booleans())
 def test_any_lines(lines: Sequence[tuple[EventLine, Between]], bom: bool, newline_at_end: bool) -> None:
     text = "\ufeff" if bom and lines else ""
     offsets: list[int] = []
@@ -130,7 +130,7 @@ def test_any_lines(lines: Sequence[tuple[EventLine, Between]], bom: bool, newlin
         assert (row["event_type"], row["project_id"], row["file"]) == (line.event_type, PROJECT, PATH)
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(st.lists(event_lines(), max_size=30), st.lists(st.integers(0, 29), max_size=4), st.integers(1, 2000))
 def test_how_lines_are_given_changes_nothing(lines: list[EventLine], cuts: list[int], group: int) -> None:
     """In one piece or many, in small groups or one: the rows, their order and the rejected lines are the same."""
@@ -153,7 +153,7 @@ def test_how_lines_are_given_changes_nothing(lines: list[EventLine], cuts: list[
     assert rejected_of(pieces) == rejected_of(whole)
 
 
-@settings(max_examples=200)
+@settings(max_examples=300)
 @given(st.lists(st.one_of(st.binary(max_size=40), event_lines().map(lambda line: line.text.encode())), max_size=8))
 def test_no_bytes_are_lost_or_stop_it(pieces: list[bytes]) -> None:
     """Whatever the bytes are, each non-blank line is a row or a rejected line, and nothing is raised."""
