@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
+from beam_pipeline.option_values import shown
 from beam_pipeline.options import Option
 
 
@@ -19,7 +20,7 @@ def time_zone(text: str) -> tzinfo:
         return ZoneInfo(name)
     except (ValueError, LookupError, OSError):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a time zone that this machine knows; give UTC or an IANA name, such as Europe/Berlin"
+            f"{shown(text)} is not a time zone that this machine knows; give UTC or an IANA name, such as Europe/Berlin"
         ) from None
 
 

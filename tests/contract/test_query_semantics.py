@@ -85,11 +85,12 @@ def test_spans_are_told_apart_within_their_trace(database: ClickHouse, provider:
     assert ids(provider.list_spans(span_id="1")) == ["1", "1"]
 
 
-def test_the_later_insert_of_a_chunk_is_newer(database: ClickHouse, provider: ClickHouseQueryProvider) -> None:
-    for part, status in ((2, "unset"), (9, "error"), (10, "ok")):
-        events.insert(database, "trace", [trace("t", status=status)], block=f"0.210011.{part}")
-    assert [one.status for one in provider.list_traces()] == ["ok"]
-    assert provider.list_traces(status="error").total == 0
+def test_the_later_line_of_an_insert_is_newer(database: ClickHouse, provider: ClickHouseQueryProvider) -> None:
+    rows = [trace("t", status=status) for status in ("unset", "error", "ok")]
+    events.insert(database, "trace", [*rows[:1], *(trace(f"other {n}") for n in range(9)), *rows[1:]])
+    events.insert(database, "trace", [trace("t", NOON - n * HOUR, -1, status="error") for n in range(3)])
+    assert [one.status for one in provider.list_traces(trace_id="t")] == ["ok"]
+    assert provider.list_traces(trace_id="t", status="error").total == 0
     assert provider.get_trace("t").status == "ok"
     database.command("OPTIMIZE TABLE mastra_admin_traces FINAL")
     assert provider.get_trace("t").status == "ok"  # a merge has kept the same

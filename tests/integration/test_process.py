@@ -80,7 +80,7 @@ def test_a_load_goes_on_when_nobody_can_be_told(tmp_path: Path, lost: str) -> No
 def test_names_that_are_not_ascii_are_printed_escaped_where_the_terminal_has_ascii_only(tmp_path: Path) -> None:
     directory = tmp_path / "ü"
     directory.mkdir()
-    done = CommandLine().run("status", f"--input={directory}", PYTHONIOENCODING="ascii")
+    done = CommandLine().run("status", f"--input={directory}", interpreter=True, PYTHONIOENCODING="ascii")
     assert done.code == 0 and f"input: {tmp_path}/\\xfc\n" in done.out
 
 

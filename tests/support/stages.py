@@ -5,6 +5,7 @@ A step is a statement to ClickHouse or an operation on a file: what a worker doe
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from transforms.clickhouse import ClickHouse
 from transforms.config import IngestConfig, shard_of
 from transforms.finalize_files import LoadResult, _FinalizeFilesFn
 from transforms.loads import Load
-from transforms.match_files import match_files
+from transforms.match_files import in_delivery_order, match_files
 from transforms.parse_jsonl import ParsedLoad, _ParseJsonlFn
 from transforms.record_loads import record_loads
 from transforms.row_block import RowBlock
@@ -87,7 +88,9 @@ class Worker:
         """The loads of what is pending."""
         stage = self.stage(RunFn)
         groups: dict[str, list[PendingFile]] = {}
-        for file in match_files(stage.storage, self.config, lambda path, reason: None):
+        first_ms = max(int(time.time() * 1000), stage.log.versions_end_ms())
+        found = match_files(stage.storage, self.config, lambda path, reason: None)
+        for file in in_delivery_order(found, first_ms, self.config):
             groups.setdefault(shard_of(file.event_type, file.project_id), []).append(file)
         return [
             load

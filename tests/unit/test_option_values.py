@@ -65,9 +65,12 @@ def test_values_are_understood(parse: Callable[[str], Any], text: str, value: ob
         "2026-11-20T12:00:00,0Z",
     ],
 )
-@pytest.mark.parametrize("parse", [lambda text: datetime.fromtimestamp(instant(text) / 1000, timezone.utc), moment])
-def test_every_form_of_iso_8601_is_a_time(parse: Callable[[str], datetime], text: str) -> None:
-    assert parse(text) == NOON
+def test_every_form_of_iso_8601_is_a_time(text: str) -> None:
+    assert datetime.fromtimestamp(instant(text) / 1000, timezone.utc) == NOON
+    time = moment(text)
+    assert isinstance(time, datetime)
+    has_offset = re.search(r"T.*(Z|[+-])", text.upper()) is not None
+    assert time == (NOON if has_offset else NOON.replace(tzinfo=None))
 
 
 @pytest.mark.parametrize(
@@ -81,15 +84,14 @@ def test_every_form_of_iso_8601_is_a_time(parse: Callable[[str], datetime], text
     ],
 )
 def test_a_day_begins_at_midnight(text: str, day: str) -> None:
-    assert moment(text) == datetime.fromisoformat(day).replace(tzinfo=timezone.utc)
+    assert moment(text) == datetime.fromisoformat(day)
 
 
 @pytest.mark.parametrize(
     ("text", "ago"), [("2h", timedelta(hours=2)), ("7d", timedelta(days=7)), ("90 s", timedelta(0, 90))]
 )
 def test_how_long_ago(text: str, ago: timedelta) -> None:
-    before = datetime.now(timezone.utc)
-    assert before <= moment(text) + ago <= datetime.now(timezone.utc)
+    assert moment(text) == ago
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import pytest
 import xxhash
 
 from transforms.load_log import Ownership
+from transforms.local_storage import LocalStorage
 from transforms.record_loads import Assignment, assign_files
-from transforms.storage import LocalStorage, PendingFile
+from transforms.storage import PendingFile
 
 CONTENT = b"0123456\n" * 4
 

@@ -32,9 +32,9 @@ class Mortal:
         self._live()
         self._client.command(sql)
 
-    def insert(self, table: str, rows: Any) -> None:
+    def insert(self, table: str, rows: Any, **options: Any) -> None:
         self._live()
-        self._client.insert(table, rows)
+        self._client.insert(table, rows, **options)
 
     def _live(self) -> None:
         if not self._left:
