@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from transforms.event_times import MAX_MS, MIN_MS
 from transforms.events import EVENT_TYPES
+from transforms.events.times import MAX_MS, MIN_MS
 
 DIALECTS = ("flat", "envelope", "mixed")
 WEIGHTS = {"trace": 10, "span": 45, "log": 25, "metric": 15, "score": 5}

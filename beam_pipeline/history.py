@@ -10,7 +10,7 @@ from typing import Any
 
 from transforms.clickhouse import ClickHouse
 from transforms.events import REJECTED_TABLE
-from transforms.load_log_rows import FILES_TABLE, LOADS_TABLE
+from transforms.loads.rows import FILES_TABLE, LOADS_TABLE
 
 _BATCH_BYTES = 32 * 1024 * 1024
 _BATCH_LINES = 1000

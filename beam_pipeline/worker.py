@@ -20,11 +20,11 @@ from beam_pipeline.schema import SchemaOptions, check_schema_status, connect_or_
 from transforms import interrupt, metrics, report
 from transforms.clickhouse import ClickHouse, ClickHouseError, SchemaError
 from transforms.config import IngestConfig
-from transforms.ignored_files import IgnoredGroup
-from transforms.load_log_rows import FILES_TABLE, LOADS_TABLE
+from transforms.loads.rows import FILES_TABLE, LOADS_TABLE
 from transforms.match_files import Page, next_page
 from transforms.report import Failure
 from transforms.storage import open_storage
+from transforms.storage.ignored_files import IgnoredGroup
 
 LOCAL_RUNNERS = ("DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
 

@@ -15,8 +15,8 @@ import time
 
 from beam_pipeline.schema import run_migrations
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
-from transforms.columns import FIELDS
 from transforms.events import EVENT_TYPES, TABLES
+from transforms.events.columns import FIELDS
 
 _READ = {"required_number": "Nullable(Float64)", "number": "Nullable(Float64)", "duration": "Nullable(Int64)"}
 _TIMES = ("required_time", "time", "recorded")

@@ -17,9 +17,9 @@ from pathlib import Path
 import msgspec
 
 from beam_pipeline.generate import GenerateOptions, generate
+from transforms.blocks.row_block import cut_blocks
 from transforms.events import Line, LineSource
-from transforms.parse_events import ChunkParser
-from transforms.row_block import cut_blocks
+from transforms.events.parsing import ChunkParser
 
 
 def main() -> None:

@@ -22,9 +22,9 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_pipeline.schema import run_migrations
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
-from transforms.columns import FIELDS
-from transforms.event_times import parse_time
 from transforms.events import TABLES
+from transforms.events.columns import FIELDS
+from transforms.events.times import parse_time
 
 
 def as_row(line: str) -> tuple[str, dict[str, Any]]:

@@ -9,8 +9,8 @@ from typing import Any
 import apache_beam as beam
 
 from transforms.config import IngestConfig
-from transforms.load_log import LoadLog
 from transforms.loads import Load
+from transforms.loads.log import LoadLog
 from transforms.metrics import LOADS_ADOPTED
 from transforms.run import RunFn
 from transforms.storage import Storage

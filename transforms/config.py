@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 from transforms.events import EVENT_TYPES
-from transforms.load_log import LoadLog
+from transforms.loads.log import LoadLog
 
 MIB = 1024 * 1024
 MAX_BLOCK_BYTES = 1024 * MIB

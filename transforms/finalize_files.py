@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 import apache_beam as beam
 
 from transforms import report
+from transforms.blocks.receipts import read_receipts
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
 from transforms.events import REJECTED_TABLE, TABLES
-from transforms.load_log import LoadLog
-from transforms.load_log_rows import LoadCounts, SliceOutcome
 from transforms.loads import Load
+from transforms.loads.log import LoadLog
+from transforms.loads.rows import LoadCounts, SliceOutcome
 from transforms.metrics import (
     EVENTS_BY_TYPE,
     EVENTS_EXPIRED,
@@ -26,7 +27,6 @@ from transforms.metrics import (
     LOADS_FAILED,
 )
 from transforms.parse_jsonl import ParsedLoad
-from transforms.receipts import read_receipts
 from transforms.run import RunFn
 from transforms.storage import FileChanged, Storage, StorageError
 

@@ -15,11 +15,11 @@ from transforms import report
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig, month_of
 from transforms.events import EVENT_TYPES
-from transforms.ignored_files import IgnoredFile, IgnoreReason
 from transforms.loads import delivery_ms
 from transforms.metrics import FILES_MATCHED
 from transforms.run import RunFn
 from transforms.storage import PendingFile, Storage, name_timestamp_ms
+from transforms.storage.ignored_files import IgnoredFile, IgnoreReason
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,16 +15,16 @@ import pyarrow.compute as pc
 import xxhash
 
 from transforms import interrupt
+from transforms.blocks.resume import without_present
+from transforms.blocks.row_block import RowBlock, cut_blocks
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
 from transforms.events import REJECTED_TABLE, TABLES, LineSource
-from transforms.lines import RangeLines, line_number, read_lines
-from transforms.load_log_rows import LoadCounts, SliceOutcome
+from transforms.events.parsing import ChunkParser, ParsedChunk
 from transforms.loads import Load, Slice
+from transforms.loads.lines import RangeLines, line_number, read_lines
+from transforms.loads.rows import LoadCounts, SliceOutcome
 from transforms.metrics import BYTES_READ, LINES_READ
-from transforms.parse_events import ChunkParser, ParsedChunk
-from transforms.resume import without_present
-from transforms.row_block import RowBlock, cut_blocks
 from transforms.run import RunFn
 from transforms.storage import StorageError
 

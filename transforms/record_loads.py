@@ -13,14 +13,14 @@ import xxhash
 from transforms import report
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig, month_of, shard_of
-from transforms.ignored_files import IgnoredFile, IgnoreReason
-from transforms.lines import line_start
-from transforms.load_log import LoadLog, Ownership
-from transforms.load_log_rows import COMMITTED
 from transforms.loads import Load, Slice, cut_loads, describe_files, make_load
+from transforms.loads.lines import line_start
+from transforms.loads.log import LoadLog, Ownership
+from transforms.loads.rows import COMMITTED
 from transforms.metrics import FILES_FAILED, FILES_SKIPPED, FILES_UNFINISHED, LOADS_RECORDED
 from transforms.run import RunFn
 from transforms.storage import PendingFile, Storage
+from transforms.storage.ignored_files import IgnoredFile, IgnoreReason
 
 _DIGEST_STEP = 4 * 1024 * 1024
 

@@ -6,7 +6,7 @@ import logging
 import threading
 from dataclasses import dataclass
 
-from transforms.ignored_files import IgnoredFile, IgnoredFiles, IgnoredGroup
+from transforms.storage.ignored_files import IgnoredFile, IgnoredFiles, IgnoredGroup
 
 _logger = logging.getLogger("beam_pipeline")
 _lock = threading.Lock()

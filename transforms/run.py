@@ -8,7 +8,7 @@ import apache_beam as beam
 
 from transforms.clickhouse import ClickHouse
 from transforms.config import IngestConfig
-from transforms.load_log import LoadLog
+from transforms.loads.log import LoadLog
 from transforms.storage import Storage, open_storage
 
 

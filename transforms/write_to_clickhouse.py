@@ -10,13 +10,13 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.utils.windowed_value import WindowedValue
 
+from transforms.blocks.insert_block import insert_block
+from transforms.blocks.receipts import read_receipts
+from transforms.blocks.row_block import RowBlock
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
-from transforms.insert_block import insert_block
 from transforms.metrics import BLOCKS_INSERTED, BLOCKS_PRESENT
 from transforms.parse_jsonl import ParsedLoad
-from transforms.receipts import read_receipts
-from transforms.row_block import RowBlock
 from transforms.run import RunFn
 
 

@@ -15,9 +15,9 @@ from beam_pipeline.schema import connect_if_there
 from transforms import report
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
-from transforms.ignored_files import IgnoredFile
 from transforms.match_files import match_files
 from transforms.storage import Storage, open_storage
+from transforms.storage.ignored_files import IgnoredFile
 
 _MOST_IN_JSON = 10_000
 """Ignored files that JSON lists one by one; the groups count all of them."""

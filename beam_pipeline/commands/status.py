@@ -25,8 +25,8 @@ from beam_pipeline.history import FileProblem, History, LoadRecord, StateTotals
 from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, local_path
 from beam_pipeline.schema import connect_if_there
 from transforms.events import EVENT_TYPES
-from transforms.ignored_files import IgnoredFiles, IgnoredGroup
 from transforms.storage import Storage, open_storage
+from transforms.storage.ignored_files import IgnoredFiles, IgnoredGroup
 
 _SHOWN = 10
 

@@ -17,7 +17,7 @@ from beam_pipeline.query.model import SourceName
 from beam_pipeline.query.newest import Column, newest_events
 from beam_pipeline.query.rollups import inner_hours, rollup_keys, rollup_rows, whole_hours
 from beam_pipeline.query.times import HOUR_MS
-from transforms.rollups import QUANTILE_LEVELS, QUANTILES, ROLLUP_SOURCES
+from transforms.blocks.rollups import QUANTILE_LEVELS, QUANTILES, ROLLUP_SOURCES
 
 MAX_ROWS = 100_000
 """Groups times buckets."""

@@ -51,8 +51,8 @@ from beam_pipeline.query.series import (
 )
 from beam_pipeline.query.sources import LOGS, METRICS, SCORES, SPANS, TRACES, Source
 from beam_pipeline.query.tree import SpanTree, build_span_tree
+from transforms.blocks.rollups import QUANTILES
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
-from transforms.rollups import QUANTILES
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

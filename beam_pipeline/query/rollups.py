@@ -10,8 +10,8 @@ from beam_pipeline.query.database import Database
 from beam_pipeline.query.filters import FILTERS, Parameters
 from beam_pipeline.query.order import AT, Order
 from beam_pipeline.query.times import HOUR_MS, clamped
+from transforms.blocks.rollups import ROLLUP_SOURCES
 from transforms.events import TABLES
-from transforms.rollups import ROLLUP_SOURCES
 
 _LARGER = 8
 """How many times more events each further part of a list has."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from transforms.clickhouse import ClickHouse, ClickHouseConfig, SchemaError
-from transforms.clickhouse_errors import UNKNOWN_DATABASE
+from transforms.clickhouse.errors import UNKNOWN_DATABASE
 
 
 def connect_or_create(config: ClickHouseConfig, *, cluster: str | None = None) -> ClickHouse:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from beam_pipeline.schema.tables import Column, Table
 from beam_pipeline.schema.views import View
+from transforms.blocks.rollups import QUANTILE_LEVELS, QUANTILES, ROLLUP_SOURCES, TO_ROLL_UP
 from transforms.events import TABLES
-from transforms.rollups import QUANTILE_LEVELS, QUANTILES, ROLLUP_SOURCES, TO_ROLL_UP
 
 HOUR = "DateTime64(0, 'UTC')"
 RECEIPT_DAYS = 400

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from beam_pipeline.schema.options import REPLICATED_WINDOW_SECONDS, SchemaOptions
 from transforms.events import REJECTED_TABLE, TABLES
-from transforms.load_log_rows import FILES_TABLE, LOADS_TABLE
+from transforms.loads.rows import FILES_TABLE, LOADS_TABLE
 
 MIGRATIONS_TABLE = "mastra_admin_schema_migrations"
 

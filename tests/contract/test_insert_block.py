@@ -8,13 +8,13 @@ import pytest
 
 from beam_pipeline.schema import SchemaOptions, run_migrations
 from tests.support.dataset import event
-from transforms import insert_block as module
+from transforms.blocks import insert_block as module
+from transforms.blocks.insert_block import insert_block
+from transforms.blocks.receipts import read_receipts
+from transforms.blocks.row_block import RowBlock, cut_blocks
 from transforms.clickhouse import ClickHouse
 from transforms.events import REJECTED_TABLE, TABLES, LineSource
-from transforms.insert_block import insert_block
-from transforms.parse_events import ChunkParser
-from transforms.receipts import read_receipts
-from transforms.row_block import RowBlock, cut_blocks
+from transforms.events.parsing import ChunkParser
 
 TRACES = TABLES["trace"]
 

@@ -12,17 +12,17 @@ import pytest
 from tests.support import query_events as events
 from tests.support.dataset import event
 from tests.support.stages import Worker, one_bundle
+from transforms.blocks.receipts import read_receipts
+from transforms.blocks.row_block import RowBlock, cut_blocks
 from transforms.clickhouse import ClickHouse, ClickHouseError
 from transforms.config import IngestConfig
 from transforms.events import REJECTED_TABLE, TABLES, LineSource
+from transforms.events.parsing import ChunkParser
 from transforms.finalize_files import move_files
-from transforms.load_log import LoadLog
-from transforms.load_log_rows import FILES_TABLE, LoadCounts, SliceOutcome
 from transforms.loads import Load, make_load
-from transforms.parse_events import ChunkParser
+from transforms.loads.log import LoadLog
+from transforms.loads.rows import FILES_TABLE, LoadCounts, SliceOutcome
 from transforms.parse_jsonl import ParsedLoad
-from transforms.receipts import read_receipts
-from transforms.row_block import RowBlock, cut_blocks
 from transforms.storage import Storage, open_storage
 from transforms.write_to_clickhouse import _WriteBlocksFn
 

@@ -17,13 +17,13 @@ from tests.support.clickhouse_endpoint import ClickHouseEndpoint
 from transforms.adopt_loads import adopt_loads
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 from transforms.config import IngestConfig
-from transforms.load_log import LoadLog
-from transforms.load_log_rows import FILES_TABLE, LOADS_TABLE, LoadCounts, SliceOutcome
 from transforms.loads import Load, Slice, make_load
-from transforms.local_storage import LocalStorage
+from transforms.loads.log import LoadLog
+from transforms.loads.rows import FILES_TABLE, LOADS_TABLE, LoadCounts, SliceOutcome
 from transforms.match_files import in_delivery_order
 from transforms.record_loads import record_loads
 from transforms.storage import FIRST_MS, LAST_MS, PendingFile
+from transforms.storage.local import LocalStorage
 
 NOW_MS = 1_800_000_000_000
 COUNTS = LoadCounts(lines=7, inserted=5, rejected=2, expired=1, blocks=2, duration_ms=9, events={"trace": 4, "log": 1})

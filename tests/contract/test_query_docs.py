@@ -9,10 +9,10 @@ from pathlib import Path
 
 from beam_pipeline import ClickHouseQueryProvider
 from beam_pipeline.schema import SchemaOptions, run_migrations
+from transforms.blocks.row_block import cut_blocks
 from transforms.clickhouse import ClickHouse
 from transforms.events import LineSource
-from transforms.parse_events import ChunkParser
-from transforms.row_block import cut_blocks
+from transforms.events.parsing import ChunkParser
 
 TEXT = (Path(__file__).parents[2] / "docs" / "queries.md").read_text(encoding="utf-8")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from beam_pipeline.schema import SchemaOptions, run_migrations
 from tests.support.dataset import event
+from transforms.blocks.receipts import read_receipts
+from transforms.blocks.row_block import cut_blocks
 from transforms.clickhouse import ClickHouse
 from transforms.events import REJECTED_TABLE, TABLES, LineSource
-from transforms.parse_events import ChunkParser
-from transforms.receipts import read_receipts
-from transforms.row_block import cut_blocks
+from transforms.events.parsing import ChunkParser
 
 
 def test_receipts_tell_what_the_server_has(clickhouse: ClickHouse) -> None:

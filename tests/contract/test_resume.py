@@ -6,11 +6,11 @@ import pytest
 
 from beam_pipeline.schema import SchemaOptions, run_migrations
 from tests.support.dataset import event
+from transforms.blocks.resume import without_present
+from transforms.blocks.row_block import cut_blocks
 from transforms.clickhouse import ClickHouse
 from transforms.events import LineSource
-from transforms.parse_events import ChunkParser, ParsedChunk
-from transforms.resume import without_present
-from transforms.row_block import cut_blocks
+from transforms.events.parsing import ChunkParser, ParsedChunk
 
 ROOT, OTHER = "2100-11-20T12:00:00.000Z", "2100-11-20T13:00:00.000Z"
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from transforms.events import EVENT_TYPES
-from transforms.ignored_files import IgnoredFile
-from transforms.local_storage import LocalStorage
 from transforms.storage import FileChanged, Moved, Storage, StorageError, file_timestamp_ms, open_storage
+from transforms.storage.ignored_files import IgnoredFile
+from transforms.storage.local import LocalStorage
 
 NAME = "20261120T120000Z_ab12.jsonl"
 TYPES = ("trace", "log")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from transforms.ignored_files import IgnoredFile, IgnoreReason
 from transforms.storage import FileChanged, Moved, Storage
+from transforms.storage.ignored_files import IgnoredFile, IgnoreReason
 
 NAME = "20261120T120000Z_ab12.jsonl"
 OTHER = "20261120T130000Z_cd34.jsonl"

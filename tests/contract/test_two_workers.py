@@ -22,8 +22,8 @@ from tests.support.stages import Before, Killed, Worker, writes
 from transforms.clickhouse import ClickHouse
 from transforms.config import IngestConfig
 from transforms.events import REJECTED_TABLE, TABLES
-from transforms.load_log_rows import FILES_TABLE, LOADS_TABLE
 from transforms.loads import Load
+from transforms.loads.rows import FILES_TABLE, LOADS_TABLE
 
 pytestmark = pytest.mark.timeout(900)  # some of these try every step, one after the other
 

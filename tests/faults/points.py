@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transforms import local_storage
 from transforms.clickhouse import ClickHouse
 from transforms.events import REJECTED_TABLE, TABLES
-from transforms.load_log import LoadLog
+from transforms.loads.log import LoadLog
+from transforms.storage import local as local_storage
 
 EVENT_TABLES = {table.table for table in TABLES.values()}
 Condition = Callable[..., bool]

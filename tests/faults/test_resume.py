@@ -14,9 +14,9 @@ from beam_pipeline.schema import SchemaOptions, run_migrations
 from tests.faults.runs import assert_a_plain_run_completes, start
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
 from tests.support.dataset import Dataset, event
+from transforms.blocks.rollups import ROLLUP_SOURCES
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 from transforms.events import TABLES
-from transforms.rollups import ROLLUP_SOURCES
 
 pytestmark = pytest.mark.faults
 

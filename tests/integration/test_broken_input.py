@@ -19,8 +19,8 @@ from tests.support.dataset import DAY, event
 from transforms.clickhouse import ClickHouse
 from transforms.config import IngestConfig
 from transforms.events import REJECTED_TABLE, TABLES
-from transforms.load_log import LoadLog
-from transforms.local_storage import LocalStorage
+from transforms.loads.log import LoadLog
+from transforms.storage.local import LocalStorage
 
 NAME = "20261120T120000Z_00ab.jsonl"
 GOOD = event("trace", "good")

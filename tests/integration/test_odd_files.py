@@ -17,7 +17,7 @@ from tests.support.command_line import CommandLine, Finished
 from tests.support.dataset import event
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 from transforms.config import IngestConfig
-from transforms.load_log_rows import FILES_TABLE, LOADS_TABLE
+from transforms.loads.rows import FILES_TABLE, LOADS_TABLE
 
 NAME = "20261120T120000Z_ab12.jsonl"
 Ingest = Callable[..., ProcessingResult]

@@ -23,9 +23,9 @@ from transforms.clickhouse import ClickHouse, ClickHouseConfig
 from transforms.config import IngestConfig
 from transforms.events import TABLES
 from transforms.finalize_files import FinalizeFiles
-from transforms.lines import RangeLines, read_lines
-from transforms.load_log_rows import FILES_TABLE, LOADS_TABLE
 from transforms.loads import Slice
+from transforms.loads.lines import RangeLines, read_lines
+from transforms.loads.rows import FILES_TABLE, LOADS_TABLE
 from transforms.match_files import Page, in_delivery_order, match_files
 from transforms.parse_jsonl import ParseJsonl
 from transforms.record_loads import record_loads

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from transforms.event_times import MAX_MS, MIN_MS
+from transforms.events.times import MAX_MS, MIN_MS
 
 
 def _sometimes(usual: str, *others: str) -> st.SearchStrategy[str]:

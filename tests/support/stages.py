@@ -15,6 +15,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 
 from transforms.adopt_loads import adopt_loads
+from transforms.blocks.row_block import RowBlock
 from transforms.clickhouse import ClickHouse
 from transforms.config import IngestConfig, shard_of
 from transforms.finalize_files import LoadResult, _FinalizeFilesFn
@@ -22,7 +23,6 @@ from transforms.loads import Load
 from transforms.match_files import in_delivery_order, match_files
 from transforms.parse_jsonl import ParsedLoad, _ParseJsonlFn
 from transforms.record_loads import record_loads
-from transforms.row_block import RowBlock
 from transforms.run import RunFn
 from transforms.storage import PendingFile, Storage, open_storage
 from transforms.write_to_clickhouse import _WriteBlocksFn

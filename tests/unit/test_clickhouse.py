@@ -22,7 +22,6 @@ from clickhouse_connect.driver import exceptions as driver
 
 from tests.conftest import NO_PASSWORD
 from tests.support.waiting import eventually
-from transforms import clickhouse_errors
 from transforms.clickhouse import (
     AccessDenied,
     ClickHouse,
@@ -32,7 +31,8 @@ from transforms.clickhouse import (
     SchemaError,
     Unavailable,
 )
-from transforms.clickhouse_errors import error_class, translate
+from transforms.clickhouse import errors as clickhouse_errors
+from transforms.clickhouse.errors import error_class, translate
 
 SECRET = "hunter2-is-secret"
 

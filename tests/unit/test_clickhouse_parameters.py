@@ -9,7 +9,7 @@ from clickhouse_connect.driver.binding import format_bind_value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.clickhouse_parameters import MAX_FIELD_BYTES, in_parts
+from transforms.clickhouse.parameters import MAX_FIELD_BYTES, in_parts
 
 lengths = st.sampled_from([0, 1, 5, 32_764, 32_765, 32_768, 32_769, 100_000])
 texts = st.builds(lambda letter, length: letter * length, st.sampled_from(["a", "'", "\\", "\t", "é", "😀"]), lengths)

@@ -11,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.event_times import iso_like, numbers
-from transforms.columns import FIELDS, Fallback, InvalidEvents, columns, problem
-from transforms.event_times import MAX_MS, MIN_MS
 from transforms.events import STRUCTS, Raw
+from transforms.events.columns import FIELDS, Fallback, InvalidEvents, columns, problem
+from transforms.events.times import MAX_MS, MIN_MS
 
 _TEXTS = st.none() | st.sampled_from(["", "a", "\0", "é" * 100])
 _VALUES: dict[str, st.SearchStrategy[Any]] = {

@@ -7,7 +7,7 @@ import pytest
 
 from beam_pipeline.schema import VIEW_NAMES
 from beam_pipeline.schema.migrations import ALL_TABLES
-from transforms.columns import FIELDS
+from transforms.events.columns import FIELDS
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.event_lines import times
 from tests.support.event_times import iso_like, numbers
-from transforms.event_times import MAX_MS, MIN_MS, months, parse_time, parse_times, time_problem
+from transforms.events.times import MAX_MS, MIN_MS, months, parse_time, parse_times, time_problem
 
 NOON = 1_795_176_000_000
 GOOD = {

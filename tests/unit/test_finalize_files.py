@@ -6,8 +6,8 @@ import pytest
 
 from transforms.events import REJECTED_TABLE, TABLES
 from transforms.finalize_files import check_sums, count_blocks
-from transforms.load_log_rows import LoadCounts
 from transforms.loads import Load
+from transforms.loads.rows import LoadCounts
 from transforms.parse_jsonl import ParsedLoad
 
 LOAD = Load("load", "log", "log-0", (), 1, 1, 0)

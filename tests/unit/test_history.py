@@ -10,9 +10,9 @@ from beam_pipeline.history import History, RejectedFilter, RejectedLine
 from beam_pipeline.schema import run_migrations
 from transforms.clickhouse import ClickHouse
 from transforms.events import REJECTED_TABLE
-from transforms.load_log import LoadLog
-from transforms.load_log_rows import LoadCounts, SliceOutcome
 from transforms.loads import Load, Slice, make_load
+from transforms.loads.log import LoadLog
+from transforms.loads.rows import LoadCounts, SliceOutcome
 
 BODY = b'{"broken":"\xff\x00", "quote":"\'"}'
 REJECTED_AT = datetime(2026, 11, 20, 12, tzinfo=timezone.utc)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from transforms.ignored_files import (
+from transforms.storage.ignored_files import (
     IgnoredFile,
     IgnoredFiles,
     IgnoreReason,

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.lines import line_number, line_start, read_lines
 from transforms.loads import Slice
-from transforms.local_storage import LocalStorage
+from transforms.loads.lines import line_number, line_start, read_lines
 from transforms.storage import FileChanged, LineTooLong
+from transforms.storage.local import LocalStorage
 
 
 def whole_file(storage: LocalStorage, path: Path) -> Slice:

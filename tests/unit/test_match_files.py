@@ -9,9 +9,9 @@ import pytest
 
 from transforms.clickhouse import ClickHouseConfig
 from transforms.config import IngestConfig
-from transforms.ignored_files import IgnoredFile, IgnoreReason
 from transforms.match_files import match_files, next_page
 from transforms.storage import open_storage
+from transforms.storage.ignored_files import IgnoredFile, IgnoreReason
 
 NOW_MS = 1_795_176_000_000
 """2026-11-20T12:00:00Z"""

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests.support.dataset import event
 from tests.support.event_lines import IDENTITY, PROJECT, RECORDED_MS, EventLine, event_lines
 from transforms.events import SEQUENCE, TABLES, LineSource
-from transforms.parse_events import ChunkParser, ParsedChunk
+from transforms.events.parsing import ChunkParser, ParsedChunk
 
 PATH = "/in/trace/p/20261120T120000Z_ab.jsonl"
 
@@ -140,7 +140,7 @@ def test_how_lines_are_given_changes_nothing(lines: list[EventLine], cuts: list[
     edges = sorted({0, len(texts), *(min(cut, len(texts)) for cut in cuts)})
     offset = 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("transforms.parse_events._GROUP_BYTES", group)
+        patch.setattr("transforms.events.parsing._GROUP_BYTES", group)
         for start, end in pairwise(edges):
             piece = b"".join(texts[start:end])
             parser.add(piece, source(offset, start + 1))

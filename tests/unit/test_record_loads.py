@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from transforms.load_log import Ownership
-from transforms.local_storage import LocalStorage
+from transforms.loads.log import Ownership
 from transforms.record_loads import Assignment, assign_files
 from transforms.storage import PendingFile
+from transforms.storage.local import LocalStorage
 
 CONTENT = b"0123456\n" * 4
 

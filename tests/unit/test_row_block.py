@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.dataset import event
+from transforms.blocks.row_block import RowBlock, cut_blocks
 from transforms.events import REJECTED_TABLE, TABLES, LineSource
-from transforms.parse_events import ChunkParser, ParsedChunk
-from transforms.row_block import RowBlock, cut_blocks
+from transforms.events.parsing import ChunkParser, ParsedChunk
 
 SOURCE = LineSource("f", "log", "p", 0, 0, 1)
 

@@ -23,8 +23,8 @@ from clickhouse_connect.driver import exceptions as driver
 from clickhouse_connect.driver.binding import quote_identifier
 from clickhouse_connect.driver.client import Client
 
-from transforms.clickhouse_embedded import insert_embedded, open_embedded, rows_in_memory
-from transforms.clickhouse_errors import (
+from transforms.clickhouse.embedded import insert_embedded, open_embedded, rows_in_memory
+from transforms.clickhouse.errors import (
     AccessDenied,
     ClickHouseError,
     DataError,
@@ -33,7 +33,7 @@ from transforms.clickhouse_errors import (
     Unavailable,
     translate,
 )
-from transforms.clickhouse_parameters import in_parts
+from transforms.clickhouse.parameters import in_parts
 
 __all__ = [
     "AccessDenied",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from transforms.blocks.rollups import TABLE_ONLY
 from transforms.clickhouse import ClickHouse
 from transforms.events import REJECTED_TABLE, TABLES
-from transforms.rollups import TABLE_ONLY
 
 
 def read_receipts(client: ClickHouse, load_id: str) -> dict[tuple[str, str], int]:
     """The load's blocks that the server has whole, by (table, label), with their rows.
 
     A receipt is a row of the rollup that the materialized view writes in the same part as the block's own rollup rows (see
-    `transforms.rollups`), so it is there if and only if they are. Rejected events have no rollup; their rows are counted
+    `transforms.blocks.rollups`), so it is there if and only if they are. Rejected events have no rollup; their rows are counted
     themselves. Raises ClickHouseError.
     """
     parts = [

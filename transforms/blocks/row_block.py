@@ -9,7 +9,7 @@ import pyarrow as pa
 import xxhash
 
 from transforms.events import REJECTED_TABLE, TABLES, TIME
-from transforms.parse_events import ParsedChunk
+from transforms.events.parsing import ParsedChunk
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ from datetime import datetime, timedelta, timezone
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.blocks.receipts import read_receipts
+from transforms.blocks.rollups import ROLLUP_SOURCES, TABLE_ONLY
+from transforms.blocks.row_block import RowBlock
 from transforms.clickhouse import ClickHouse, ClickHouseError
 from transforms.events import REJECTED_TABLE, TABLES
-from transforms.receipts import read_receipts
-from transforms.rollups import ROLLUP_SOURCES, TABLE_ONLY
-from transforms.row_block import RowBlock
 
 SETTLE_S = 5.0
 """Seconds that an insert of a process that is gone may still take, once its rows are in the table, to be rolled up."""

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.event_times import (
+from transforms.events import TABLES, TIME
+from transforms.events.times import (
     Milliseconds,
     is_in_range,
     parse_time,
@@ -20,7 +21,6 @@ from transforms.event_times import (
     time_problem,
     whole_milliseconds,
 )
-from transforms.events import TABLES, TIME
 
 _INT64 = 2**63
 

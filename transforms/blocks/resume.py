@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.blocks.rollups import TABLE_ONLY
 from transforms.clickhouse import ClickHouse
 from transforms.events import REJECTED_TABLE, TABLES
-from transforms.parse_events import ParsedChunk
-from transforms.rollups import TABLE_ONLY
+from transforms.events.parsing import ParsedChunk
 
 
 @dataclass

@@ -17,7 +17,8 @@ from typing import Any
 import pyarrow as pa
 
 from transforms.clickhouse import ClickHouse
-from transforms.load_log_rows import (
+from transforms.loads import Load, Slice
+from transforms.loads.rows import (
     COMMITTED,
     FILES_SCHEMA,
     FILES_TABLE,
@@ -31,7 +32,6 @@ from transforms.load_log_rows import (
     now,
     version,
 )
-from transforms.loads import Load, Slice
 from transforms.storage import PendingFile
 
 _END_MS = (

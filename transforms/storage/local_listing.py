@@ -10,7 +10,8 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
-from transforms.ignored_files import (
+from transforms.storage import FIRST_MS, LAST_MS, PendingFile, file_timestamp_ms
+from transforms.storage.ignored_files import (
     PROCESSED,
     IgnoredFile,
     IgnoreReason,
@@ -19,7 +20,6 @@ from transforms.ignored_files import (
     nearest_type,
     reason_of_name,
 )
-from transforms.storage import FIRST_MS, LAST_MS, PendingFile, file_timestamp_ms
 
 _REMEMBERED = 50_000
 """Files with several names that are told from each other in one look. Of more, only the load log tells."""

@@ -8,9 +8,9 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 
-from transforms.ignored_files import PROCESSED, SUFFIX, IgnoredFile
-from transforms.local_listing import LocalListing, etag_of
 from transforms.storage import CONTROL, FileChanged, Moved, PendingFile, StorageError
+from transforms.storage.ignored_files import PROCESSED, SUFFIX, IgnoredFile
+from transforms.storage.local_listing import LocalListing, etag_of
 
 
 class LocalStorage:

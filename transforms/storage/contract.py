@@ -6,7 +6,7 @@ Layout below the input directory (its last part is `observability` by convention
     {event type}/{project id}/processed/{same name}                        loaded
     .ingest/                                                               locks of running pipelines
 
-`Storage` is the contract that every kind of storage fulfils; `transforms.local_storage` is the one for a file system.
+`Storage` is the contract that every kind of storage fulfils; `transforms.storage.local` is the one for a file system.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Protocol
 
-from transforms.ignored_files import IgnoredFile
+from transforms.storage.ignored_files import IgnoredFile
 
 CONTROL = ".ingest"
 
@@ -147,6 +147,6 @@ def open_storage(root: str) -> Storage:
     scheme, separator, rest = root.partition("://")
     if separator and scheme != "file":
         raise StorageError(f"--input: {root!r} has scheme {scheme!r}; supported are a local directory and file://")
-    from transforms.local_storage import LocalStorage
+    from transforms.storage.local import LocalStorage
 
     return LocalStorage(os.path.abspath(rest if separator else root))

@@ -19,7 +19,7 @@ from clickhouse_connect.driver import exceptions as driver
 from clickhouse_connect.driver.binding import quote_identifier
 from clickhouse_connect.driver.client import Client
 
-from transforms.clickhouse_errors import UNKNOWN_DATABASE, ClickHouseError, EmbeddedBusy, SchemaError, Unavailable
+from transforms.clickhouse.errors import UNKNOWN_DATABASE, ClickHouseError, EmbeddedBusy, SchemaError, Unavailable
 
 _ENGINE_WORDS = re.compile(
     r"^.*?e\.what\(\) = |^(Failed to create connection: )?(Code: \d+\. DB::Exception: )+", re.DOTALL

@@ -1,0 +1,23 @@
+"""The client, for a server over HTTP and for the engine embedded in this process, and its errors."""
+
+from transforms.clickhouse.client import (
+    AccessDenied,
+    ClickHouse,
+    ClickHouseConfig,
+    ClickHouseError,
+    DataError,
+    EmbeddedBusy,
+    SchemaError,
+    Unavailable,
+)
+
+__all__ = [
+    "AccessDenied",
+    "ClickHouse",
+    "ClickHouseConfig",
+    "ClickHouseError",
+    "DataError",
+    "EmbeddedBusy",
+    "SchemaError",
+    "Unavailable",
+]

@@ -1,0 +1,27 @@
+"""What a line is: event types, times, columns, parsing."""
+
+from transforms.events.types import (
+    EVENT_TYPES,
+    REJECTED_SCHEMA,
+    REJECTED_TABLE,
+    SEQUENCE,
+    STRUCTS,
+    TABLES,
+    TIME,
+    Line,
+    LineSource,
+    Raw,
+)
+
+__all__ = [
+    "EVENT_TYPES",
+    "REJECTED_SCHEMA",
+    "REJECTED_TABLE",
+    "SEQUENCE",
+    "STRUCTS",
+    "TABLES",
+    "TIME",
+    "Line",
+    "LineSource",
+    "Raw",
+]

@@ -1,0 +1,31 @@
+"""Where files are: the contract that every kind of storage fulfils, and a directory on a file system."""
+
+from transforms.storage.contract import (
+    CONTROL,
+    FIRST_MS,
+    LAST_MS,
+    FileChanged,
+    LineTooLong,
+    Moved,
+    PendingFile,
+    Storage,
+    StorageError,
+    file_timestamp_ms,
+    name_timestamp_ms,
+    open_storage,
+)
+
+__all__ = [
+    "CONTROL",
+    "FIRST_MS",
+    "LAST_MS",
+    "FileChanged",
+    "LineTooLong",
+    "Moved",
+    "PendingFile",
+    "Storage",
+    "StorageError",
+    "file_timestamp_ms",
+    "name_timestamp_ms",
+    "open_storage",
+]
