@@ -317,7 +317,7 @@ def test_a_setting_that_only_makes_faster_is_left_out_where_it_is_unknown(
     asked = {"such_a_setting_is_unknown": 0, "use_skip_indexes_on_data_read": 0}
     with pytest.raises(ClickHouseError, match="such_a_setting_is_unknown"):
         clickhouse.query("SELECT 1", settings=asked)
-    monkeypatch.setattr("transforms.clickhouse.OPTIONAL_SETTINGS", frozenset(asked))
+    monkeypatch.setattr("transforms.clickhouse.client.OPTIONAL_SETTINGS", frozenset(asked))
     name = "use_skip_indexes_on_data_read"
     assert clickhouse.query(f"SELECT toString(getSetting('{name}')) AS value", settings=asked) == [{"value": "false"}]
 
