@@ -339,7 +339,7 @@ def test_many_newer_versions_that_do_not_meet_the_filters(
 
 
 def test_many_events_of_one_time_are_listed_in_order(database: ClickHouse, provider: ClickHouseQueryProvider) -> None:
-    identities = [f"{place:03}" for place in range(30)]
+    identities = [f"{place:03}" for place in range(60)]
     rows = [trace(name, NOON) for name in identities]
     events.insert(database, "trace", [*rows[1::2], trace("after", NOON + MS), trace("before", NOON - MS)])
     events.insert(database, "trace", rows[::2])
