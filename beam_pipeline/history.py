@@ -10,6 +10,7 @@ from typing import Any
 
 from transforms.clickhouse import ClickHouse
 from transforms.events import REJECTED_TABLE
+from transforms.loads.inputs import INPUTS_TABLE
 from transforms.loads.rows import FILES_TABLE, LOADS_TABLE
 
 _BATCH_BYTES = 32 * 1024 * 1024
@@ -46,6 +47,8 @@ class LoadRecord:
     attempt: int
     created_at: datetime
     updated_at: datetime
+    retry_at: datetime
+    """When a failed load is tried again; 1970 for at once."""
     files: int
     bytes: int
     lines: int
@@ -58,7 +61,7 @@ class LoadRecord:
 
 @dataclass(frozen=True, slots=True)
 class FileProblem:
-    """A file that a load gave back or could not move, and why."""
+    """A file that a load gave back or could not move, and why. Its path is within the input."""
 
     path: str
     state: str
@@ -111,13 +114,28 @@ class History:
         """Whether the database has the tables that are read here."""
         (row,) = self._client.query(
             "SELECT count() AS n FROM system.tables WHERE database = currentDatabase() AND name IN {names:Array(String)}",
-            {"names": [LOADS_TABLE, FILES_TABLE, REJECTED_TABLE]},
+            {"names": [LOADS_TABLE, FILES_TABLE, INPUTS_TABLE, REJECTED_TABLE]},
         )
-        return bool(row["n"] == 3)
+        return bool(row["n"] == 4)
 
-    def inputs(self) -> list[str]:
-        """The input directories that anything was ever loaded from."""
-        return [row["input"] for row in self._client.query(f"SELECT DISTINCT input FROM {LOADS_TABLE} ORDER BY input")]
+    def inputs(self) -> dict[str, str]:
+        """The inputs that anything was ever loaded from, by name, and where each was last."""
+        rows = self._client.query(
+            f"""
+            SELECT l.input AS name, if(i.root = '', l.input, i.root) AS root FROM (SELECT DISTINCT input FROM {LOADS_TABLE}) AS l
+            LEFT JOIN (SELECT name, argMax(root, seen_at) AS root FROM {INPUTS_TABLE} GROUP BY name) AS i ON l.input = i.name
+            ORDER BY name
+            """
+        )
+        return {row["name"]: row["root"] for row in rows}
+
+    def name_of(self, root: str) -> str:
+        """What the input in a directory is called; the directory itself when nothing was loaded from there."""
+        rows = self._client.query(
+            f"SELECT name FROM {INPUTS_TABLE} FINAL WHERE root = {{root:String}} ORDER BY seen_at DESC LIMIT 1",
+            {"root": root},
+        )
+        return str(rows[0]["name"]) if rows else root
 
     def states(self, input: str = "") -> list[StateTotals]:
         """How many loads are in each state, and what they hold together; states that none is in are left out."""
@@ -168,7 +186,7 @@ class History:
         rows = self._client.query(
             f"""
             SELECT load_id, input, run_id, toString(event_type) AS event_type, toString(state) AS state, attempt,
-                   created_at, updated_at, files, bytes, lines, inserted, rejected, expired, duration_ms, error
+                   created_at, updated_at, retry_at, files, bytes, lines, inserted, rejected, expired, duration_ms, error
             FROM (
                 SELECT * FROM {LOADS_TABLE} FINAL
                 WHERE {condition} AND ({{input:String}} = '' OR input = {{input:String}})
@@ -271,7 +289,11 @@ def _condition(wanted: RejectedFilter) -> tuple[str, dict[str, Any]]:
         conditions.append(_OF_INPUT)
         parameters["input"] = wanted.input
     if wanted.file:
-        conditions.append("(file = {file:String} OR endsWith(file, concat('/', {file:String})))")
+        # Its path within the input, the end of that, or the whole path; version 0.1 wrote down the latter.
+        conditions.append(
+            "(file = {file:String} OR endsWith(file, concat('/', {file:String})) "
+            "OR endsWith({file:String}, concat('/', file)))"
+        )
         parameters["file"] = wanted.file
     if wanted.line is not None:
         conditions.append("line = {line:UInt64}")

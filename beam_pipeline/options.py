@@ -13,7 +13,7 @@ from beam_pipeline.generate import DIALECTS
 from beam_pipeline.option_values import choice, event_types, instant, number, seconds, shown, size, whole
 from beam_pipeline.schema.options import DEFAULT_DEDUP_WINDOW
 from transforms.clickhouse import ClickHouseConfig
-from transforms.config import MAX_BLOCK_BYTES, MIB, IngestConfig
+from transforms.config import LEASE_S, MAX_BLOCK_BYTES, MIB, MIN_LEASE_S, IngestConfig
 from transforms.events import EVENT_TYPES
 from transforms.storage import StorageError, open_storage
 
@@ -232,6 +232,23 @@ INGEST = (
         "RATIO",
     ),
     Option("delete_after_process", None, False, "delete loaded files instead of moving them to processed/"),
+    Option("reload", None, False, "load files again although their content is loaded; tables then keep the new rows"),
+    Option(
+        "input_name",
+        str,
+        None,
+        "what the input is called in the load log, wherever it is mounted; default: where it was first loaded from",
+        "",
+        "NAME",
+    ),
+    Option(
+        "lease",
+        seconds,
+        LEASE_S,
+        "a run that is not heard of for so long is taken for dead, and its loads are taken up by others",
+        "",
+        "DURATION",
+    ),
 )
 
 
@@ -356,6 +373,10 @@ def ingest_config(values: Mapping[str, Any]) -> IngestConfig:
         problems.append(f"--max_rejected: {values['max_rejected']} must be at least 0")
     if not 0 <= values["max_rejected_ratio"] <= 1:
         problems.append(f"--max_rejected_ratio: {values['max_rejected_ratio']} must be between 0 and 1")
+    if values["lease"] < MIN_LEASE_S:
+        problems.append(
+            f"--lease: {values['lease']:g}s must be at least {MIN_LEASE_S:g}s: it is renewed six times in its length"
+        )
     if values["since"] is not None and values["until"] is not None and values["since"] >= values["until"]:
         problems.append("--since: must be before --until")
     if problems:
@@ -368,7 +389,10 @@ def ingest_config(values: Mapping[str, Any]) -> IngestConfig:
         since_ms=values["since"],
         until_ms=values["until"],
         min_file_age_s=values["min_file_age"],
+        input_name=values["input_name"] or "",
+        lease_s=values["lease"],
         delete_after_process=values["delete_after_process"],
+        reload=values["reload"],
         load_bytes=values["load_bytes"],
         load_files=values["load_files"],
         block_bytes=values["block_bytes"],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
@@ -16,14 +18,18 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_pipeline.pipeline import build_pipeline
-from beam_pipeline.schema import SchemaOptions, check_schema_status, connect_or_create, run_migrations
+from beam_pipeline.schema import SchemaOptions, SchemaStatus, check_schema_status, connect_or_create, run_migrations
 from transforms import interrupt, metrics, report
+from transforms.adopt_loads import left_behind
 from transforms.clickhouse import ClickHouse, ClickHouseError, SchemaError
 from transforms.config import IngestConfig
+from transforms.loads.inputs import resolve_input
+from transforms.loads.journal import JOURNAL_TABLE, Journal, Tail
 from transforms.loads.rows import FILES_TABLE, LOADS_TABLE
 from transforms.match_files import Page, next_page
 from transforms.report import Failure
-from transforms.storage import open_storage
+from transforms.run import lent_client, shared_lease
+from transforms.storage import StorageError, open_storage
 from transforms.storage.ignored_files import IgnoredGroup
 
 LOCAL_RUNNERS = ("DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
@@ -48,8 +54,12 @@ class ProcessingResult:
     loads: int = 0
     adopted: int = 0
     """Loads of earlier runs that were finished by this one."""
+    known: int = 0
+    """Files that came again with a content that is loaded already, and were moved without being loaded again."""
     skipped: int = 0
     """Files left alone because another live run has them."""
+    skipped_for: list[str] = field(default_factory=list)
+    """Which runs have these: where they are, and when they were last active."""
     unfinished: int = 0
     """Files of loads of earlier runs that could not be finished in this run either; the next one takes them up again."""
     ignored: list[IgnoredGroup] = field(default_factory=list)
@@ -107,6 +117,10 @@ class IngestionWorker:
         self._max_files = max_files
         self._on_page = on_page or (lambda page: None)
         self._client: ClickHouse | None = None
+        self._checked: SchemaStatus | None = None
+        self._journal: Journal | None = None
+        self._named: tuple[tuple[str, str], str] | None = None
+        """Where the input was when it was last looked at, and its name."""
         self._processing = threading.Lock()
         self._started_at: datetime | None = None
         self._last_processed_at: datetime | None = None
@@ -126,7 +140,7 @@ class IngestionWorker:
 
         Raises StorageError or ClickHouseError.
         """
-        open_storage(self.config.input).check_writable()
+        self._check_input()
         if self._client is None:
             self._client = connect_or_create(self.config.clickhouse, cluster=self._schema.cluster)
         # Looking comes first, since a user that may load need not have the right to create tables.
@@ -137,7 +151,7 @@ class IngestionWorker:
         """Closes the connection."""
         if self._client is not None:
             self._client.close()
-            self._client = None
+            self._client = self._journal = None
 
     def process_once(self) -> ProcessingResult:
         """Loads everything that is pending now, and finishes what earlier runs left. Blocks until done.
@@ -170,33 +184,53 @@ class IngestionWorker:
         self._started_at = self._started_at or _utc(started)
         report.clear()
         metrics.reset_local_counts()
-        storage = open_storage(self.config.input)
-        storage.check_writable()
-        storage.forget_dead()
+        self._check_input()
+        if self._checked is None:
+            self._checked = self._fit_schema()
         config = replace(
             self.config,
             # A run of its own each time: it takes up again what failed in the one before.
             run_id=uuid.uuid4().hex,
-            ttl_days=self._ttl_days(),
+            input_name=self._input_name(),
             looked_at_ms=int(started * 1000),
         )
+        self._journal = self._journal or config.journal(self.client)
         self._counts: Counter[str] = Counter()
-        with storage.hold(config.run_id):
-            self._run_pages(config)
+        self._began_at: int | None = None
+        with ExitStack() as run:
+            run.enter_context(lent_client(self.client))
+            self._run_pages(config, run)
             if self._one_more_look():
-                for metric in (metrics.FILES_SKIPPED, metrics.FILES_UNFINISHED):
+                for metric in (metrics.FILES_SKIPPED, metrics.FILES_UNFINISHED, metrics.FILES_CHANGED):
                     self._counts[metric.name] = 0
-                report.clear_ignored()
-                self._run_pages(config)
-        result = self._result(config.run_id, started)
+                report.clear_look()
+                self._run_pages(config, run)
+        result = self._result(config, started)
         self._last_processed_at = _utc(time.time())
         self._files += result.files_processed
         self._events.update(result.events_by_type)
         self._errors = result.errors
         return result
 
-    def _run_pages(self, config: IngestConfig) -> None:
-        """Runs the pipeline over one page of pending files after another; the first time even over an empty one."""
+    def _check_input(self) -> None:
+        storage = open_storage(self.config.input)
+        storage.check_writable()
+        older = storage.older_runs()
+        if older:
+            raise StorageError(
+                f"--input: run {older[0]} of version 0.1 is loading {self.config.input}; it and this version do not see each "
+                "other's work, so wait until it has ended; nothing was loaded"
+            )
+
+    def _input_name(self) -> str:
+        storage = open_storage(self.config.input)
+        key = (storage.root, storage.identity())
+        if self._named is None or self._named[0] != key:
+            self._named = (key, resolve_input(self.client, *key, self.config.input_name))
+        return self._named[1]
+
+    def _run_pages(self, config: IngestConfig, run: ExitStack) -> None:
+        """Runs the pipeline over one page of pending files after another, and over what earlier runs have left."""
         storage = open_storage(config.input)
         if interrupt.requested.is_set():
             return
@@ -205,15 +239,49 @@ class IngestionWorker:
             # All that is there now, and nothing that comes later. Where a clock differs, files are from the future.
             newest_ms = max(int(time.time() * 1000), page.modified_ms if page else 0)
             config = replace(config, modified_until_ms=newest_ms)
+        tail = self._look()
+        self._note_waiting(tail)
+        if page is None and not left_behind(tail, self.client, config.run_id):
+            return  # without a pipeline: there is nothing to do
+        config = self._prepared(config, tail, run)
         if page is None:
-            self._run_pipeline(config)  # there may be loads to take up
+            self._run_pipeline(config)
         while page is not None and not interrupt.requested.is_set():
             self._on_page(page)
             self._run_pipeline(replace(config, up_to=page.last))
             if page.files < self._max_files:
                 return
-            config = replace(config, after=page.last)
+            config = replace(config, after=page.last, first_version_ms=_versions_from(self._look()))
             page = next_page(storage, config, self._max_files, _ignore)
+
+    def _look(self) -> Tail:
+        assert self._journal is not None
+        return self._journal.look()
+
+    def _prepared(self, config: IngestConfig, tail: Tail, run: ExitStack) -> IngestConfig:
+        """The configuration of the run's pipelines, from before the first of which the run counts as alive."""
+        if self._began_at is None:
+            self._began_at = tail.head
+            self._checked = self._fit_schema()
+        status = self._checked
+        assert status is not None
+        config = replace(
+            config,
+            ttl_days=dict(status.ttl_days),
+            replicated=status.replicated,
+            first_version_ms=_versions_from(tail),
+        )
+        run.enter_context(shared_lease(config, self.client, config.journal(self.client)))
+        return config
+
+    def _note_waiting(self, tail: Tail) -> None:
+        """Names the loads that have failed so often that they wait for their next attempt."""
+        for holding in tail.unfinished.values():
+            if holding.wait_ms:
+                report.fail(
+                    f"load {holding.load_id}",
+                    f"failed {holding.attempt} times, next attempt in {holding.wait_ms / 1000:.0f} s: {holding.error}",
+                )
 
     def _run_pipeline(self, config: IngestConfig) -> None:
         options = PipelineOptions(self._runner_options)
@@ -229,11 +297,13 @@ class IngestionWorker:
             self._counts[counter.key.metric.name] += counted or 0
 
     def _one_more_look(self) -> bool:
-        """Whether files of adopted loads may be free again: one had changed, say, and its load went on without it."""
+        """Whether files of this run's loads may be free again: one had changed, say, and its load went on without it."""
         left = self._counts[metrics.FILES_SKIPPED.name] or self._counts[metrics.FILES_UNFINISHED.name]
-        return bool(self._counts[metrics.LOADS_ADOPTED.name] and left)
+        changed = self._counts[metrics.FILES_CHANGED.name]
+        return bool(changed or (self._counts[metrics.LOADS_ADOPTED.name] and left))
 
-    def _ttl_days(self) -> dict[str, int]:
+    def _fit_schema(self) -> SchemaStatus:
+        """What the database has. Raises SchemaOutOfDate when it is not fit for loading."""
         status = check_schema_status(self.client)
         if not status.up_to_date:
             raise SchemaOutOfDate(
@@ -241,13 +311,13 @@ class IngestionWorker:
                 + "\n  ".join(status.shortcomings())
                 + "\nrun: python -m beam_pipeline migrate"
             )
-        return dict(status.ttl_days)
+        return status
 
-    def _result(self, run_id: str, started: float) -> ProcessingResult:
+    def _result(self, config: IngestConfig, started: float) -> ProcessingResult:
         counts = self._counts
         by_type = {name: counts[metric.name] for name, metric in metrics.EVENTS_BY_TYPE.items() if counts[metric.name]}
         return ProcessingResult(
-            run_id=run_id,
+            run_id=config.run_id,
             files_processed=counts[metrics.FILES_LOADED.name],
             events_ingested=sum(by_type.values()),
             events_by_type=by_type,
@@ -255,39 +325,58 @@ class IngestionWorker:
             expired=counts[metrics.EVENTS_EXPIRED.name],
             loads=counts[metrics.LOADS_COMMITTED.name],
             adopted=counts[metrics.LOADS_ADOPTED.name],
+            known=counts[metrics.FILES_KNOWN.name],
             skipped=counts[metrics.FILES_SKIPPED.name],
+            skipped_for=[owner.describe() for owner in report.owners()],
             unfinished=counts[metrics.FILES_UNFINISHED.name],
             ignored=report.ignored(),
             bytes_read=counts[metrics.BYTES_READ.name],
-            errors=self._failures(run_id),
+            errors=self._failures(config),
             interrupted=interrupt.requested.is_set(),
             duration_ms=int((time.time() - started) * 1000),
         )
 
-    def _failures(self, run_id: str) -> list[Failure]:
+    def _failures(self, config: IngestConfig) -> list[Failure]:
         """What failed in this process, and what the load log says of workers elsewhere."""
         found = {failure.name: failure.reason for failure in report.failures()}
-        try:
-            for failure in load_failures(self.client, run_id):
-                found.setdefault(failure.name, failure.reason)
-        except ClickHouseError as error:
-            found["load log"] = f"cannot be read: {error}"
+        if self._began_at is not None:
+            try:
+                for failure in load_failures(self.client, config, since=self._began_at):
+                    found.setdefault(failure.name, failure.reason)
+            except ClickHouseError as error:
+                found["load log"] = f"cannot be read: {error}"
         return sorted(Failure(name, reason) for name, reason in found.items())
 
 
-def load_failures(client: ClickHouse, run_id: str) -> list[Failure]:
-    """Loads of a run that failed, and files that it could not load or move, as the load log has them."""
+def load_failures(client: ClickHouse, config: IngestConfig, *, since: int) -> list[Failure]:
+    """Loads of a run that failed, and files that it could not load or move, as the load log has them.
+
+    `since` is the last entry of the journal before the run: what was loaded earlier is not read.
+    """
+    mine = (
+        f"load_id IN (SELECT load_id FROM {JOURNAL_TABLE} WHERE input = {{input:String}} AND number > {{since:UInt64}} "
+        "AND run_id = {run_id:String})"
+    )
     rows = client.query(
         f"""
-        SELECT concat('load ', load_id) AS name, error AS reason FROM {LOADS_TABLE} FINAL
-        WHERE run_id = {{run_id:String}} AND state = 'failed'
+        SELECT 'load' AS kind, load_id AS name, error AS reason FROM {LOADS_TABLE} FINAL
+        WHERE {mine} AND run_id = {{run_id:String}} AND state = 'failed'
         UNION ALL
-        SELECT path AS name, error AS reason FROM {FILES_TABLE} FINAL
-        WHERE error != '' AND load_id IN (SELECT load_id FROM {LOADS_TABLE} FINAL WHERE run_id = {{run_id:String}})
+        SELECT 'file' AS kind, path AS name, error AS reason FROM {FILES_TABLE} FINAL WHERE {mine} AND error != ''
         """,
-        {"run_id": run_id},
+        {"input": config.name, "since": since, "run_id": config.run_id},
     )
-    return [Failure(row["name"], row["reason"]) for row in rows]
+    return [
+        Failure(
+            f"load {row['name']}" if row["kind"] == "load" else os.path.join(config.input, row["name"]), row["reason"]
+        )
+        for row in rows
+    ]
+
+
+def _versions_from(tail: Tail) -> int:
+    """What the versions of rows count from now: the time, or what any load before has used, if that is later."""
+    return max(int(time.time() * 1000), tail.versions_end_ms)
 
 
 def _ignore(path: str, reason: str) -> None:

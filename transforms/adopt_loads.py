@@ -2,49 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
 
+from transforms import report
+from transforms.clickhouse import ClickHouse, ClickHouseError
 from transforms.config import IngestConfig
 from transforms.loads import Load
+from transforms.loads.journal import Holding, Journal, Tail
 from transforms.loads.log import LoadLog
+from transforms.loads.rows import LoadRecord
+from transforms.loads.runs import live_runs
 from transforms.metrics import LOADS_ADOPTED
 from transforms.run import RunFn
-from transforms.storage import Storage
+
+_AT_ONCE = 100
+"""Loads taken up by one entry, whose slices are held in memory."""
 
 
-def adopt_loads(log: LoadLog, storage: Storage, run_id: str) -> Iterator[Load]:
-    """Takes up every unfinished load of this input whose run does not live, one at a time.
+def left_behind(tail: Tail, client: ClickHouse, run_id: str) -> list[Holding]:
+    """Unfinished loads whose runs have ended and that are due, oldest first. Raises ClickHouseError."""
+    of_others = [holding for holding in tail.unfinished.values() if holding.run_id != run_id and not holding.wait_ms]
+    alive = live_runs(client, (holding.run_id for holding in of_others))
+    return [holding for holding in of_others if holding.run_id not in alive]
+
+
+def adopt_loads(journal: Journal, log: LoadLog, client: ClickHouse, run_id: str) -> Iterator[Load]:
+    """Takes up every unfinished load of this input whose run does not live, as many with one entry as may be.
 
     A load that this run has adopted before is yielded again (the bundle was retried), one that failed in it is not.
     """
-    for found in log.unfinished():
-        with storage.exclusive(found.shard):
-            # Another run may have got ahead of us between the list and the lock.
-            current = log.state(found.load_id)
-            if current.state == "finalized":
-                continue
-            if current.run_id == run_id:
-                if current.attempt == 1 or current.state == "failed":
-                    continue  # recorded and emitted by this run's RecordLoads, or tried already
-                load = log.read(found.load_id)
-            else:
-                if storage.is_held(current.run_id):
-                    continue
-                load = log.read(found.load_id)
-                load = replace(load, attempt=load.attempt + 1)
-                log.adopt(load)
-        yield load
+    done: set[str] = set()
+    while True:
+        tail = journal.look()
+        again = [
+            holding
+            for holding in tail.unfinished.values()
+            if holding.run_id == run_id and holding.attempt > 1 and holding.state != "failed"
+            if holding.load_id not in done
+        ][:_AT_ONCE]
+        found = left_behind(tail, client, run_id)[:_AT_ONCE]
+        if not again and not found:
+            return
+        yield from (replace(load, emitted_before=True) for load in _emit(again, log, done))
+        if found:
+            adopted = [replace(holding, attempt=holding.attempt + 1, run_id=run_id) for holding in found]
+            loads = log.read(adopted)
+            if journal.append(tail, loads):
+                _write(loads, adopted, log)
+                done.update(load.load_id for load in loads)
+                yield from loads
+
+
+def _emit(holdings: Sequence[Holding], log: LoadLog, done: set[str]) -> list[Load]:
+    done.update(holding.load_id for holding in holdings)
+    return log.read(holdings)
+
+
+def _write(loads: Sequence[Load], holdings: Sequence[Holding], log: LoadLog) -> None:
+    """Writes into the history who has the loads now; committed ones keep their counts."""
+    log.write_loads(LoadRecord(load, "assigned") for load in loads if not load.committed)
+    committed = [holding for holding in holdings if holding.state in ("committed", "finalized")]
+    log.copy_loads(
+        {holding.load_id: "committed" for holding in committed},
+        {},
+        {holding.load_id: holding.attempt for holding in committed},
+    )
 
 
 class _AdoptLoadsFn(RunFn):
     def process(self, _: Any) -> Iterator[Load]:
-        for load in adopt_loads(self.log, self.storage, self.config.run_id):
-            LOADS_ADOPTED.add()
-            yield load
+        try:
+            for load in adopt_loads(self.journal, self.log, self.client, self.config.run_id):
+                LOADS_ADOPTED.add()
+                yield load
+        except ClickHouseError as error:
+            report.fail(self.config.input, f"what earlier runs left could not be taken up: {error}")
 
 
 @dataclass(eq=False)

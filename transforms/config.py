@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import uuid
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 from transforms.events import EVENT_TYPES
+from transforms.loads.journal import Journal
 from transforms.loads.log import LoadLog
 
 MIB = 1024 * 1024
 MAX_BLOCK_BYTES = 1024 * MIB
 """Blocks are held in memory, and `sequence` numbers the lines of a chunk in 32 bits."""
-SHARDS = 8
-"""Critical sections per event type. Every run must agree on it, or two could assign one file twice."""
+LEASE_S = 60.0
+MIN_LEASE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,14 @@ class IngestConfig:
     """The configuration of one run of the pipeline."""
 
     input: str
-    """The input directory, absolute."""
+    """The input directory, absolute: where it is now."""
     clickhouse: ClickHouseConfig
+    input_name: str = ""
+    """What the journal and the load log call the input, wherever it is mounted; '' for `input` itself."""
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     """What the load log calls the run. Never that of an earlier run: it would take that one's loads for its own."""
+    lease_s: float = LEASE_S
+    """Seconds after which a run that has not been heard of is taken for dead, and its loads are taken up by others."""
     event_types: tuple[str, ...] = EVENT_TYPES
     project_id: str | None = None
     since_ms: int | None = None
@@ -44,9 +48,15 @@ class IngestConfig:
     """Only files that come after this key (timestamp, path): the page that this pass works on begins here …"""
     up_to: tuple[int, str] | None = None
     """… and ends with this one."""
+    first_version_ms: int | None = None
+    """What the `ingested_at` of the first file's rows counts from: later than that of all rows before. None: the time."""
+    reload: bool = False
+    """Loads also files that the log says are loaded."""
+    replicated: bool = False
+    """Whether the tables are replicated, so that what the workers agree on has to reach a quorum of replicas."""
     delete_after_process: bool = False
     load_bytes: int = 64 * MIB
-    """Bytes of files in a load. More means fewer entries in the load log and more to redo after a crash."""
+    """Bytes of files in a load, whatever their types. More means fewer loads and more to redo after a crash."""
     load_files: int = 1000
     """Files in a load."""
     block_bytes: int = 16 * MIB
@@ -66,17 +76,20 @@ class IngestConfig:
     ttl_days: Mapping[str, int] = field(default_factory=dict)
     """Days that ClickHouse keeps each event type. Absent: for ever. 0: nobody knows, by rules that are not ours."""
 
+    @property
+    def name(self) -> str:
+        """What the journal and the load log call the input."""
+        return self.input_name or self.input
+
     def connect(self) -> ClickHouse:
         """A client for this run. Blocks; raises ClickHouseError."""
         return self.clickhouse.connect()
 
+    def journal(self, client: ClickHouse) -> Journal:
+        return Journal(client, self.name, self.run_id, replicated=self.replicated)
+
     def load_log(self, client: ClickHouse) -> LoadLog:
-        return LoadLog(client, input_root=self.input, run_id=self.run_id)
-
-
-def shard_of(event_type: str, project_id: str) -> str:
-    """The critical section in which files of this project and type are assigned; the same in every run and process."""
-    return f"{event_type}-{zlib.crc32(project_id.encode()) % SHARDS}"
+        return LoadLog(client, input=self.name, root=self.input, run_id=self.run_id)
 
 
 def month_of(epoch_ms: int) -> str:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms import report
-from transforms.blocks.receipts import read_receipts
+from transforms.blocks.receipts import Receipts, read_receipts
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
 from transforms.events import REJECTED_TABLE, TABLES
-from transforms.loads import Load
-from transforms.loads.log import LoadLog
-from transforms.loads.rows import LoadCounts, SliceOutcome
+from transforms.group_writer import GroupWriter
+from transforms.loads import Load, Slice
+from transforms.loads.journal import Holding
+from transforms.loads.log import loaded_bytes
+from transforms.loads.rows import COMMITTED, FileRecord, LoadCounts, LoadRecord, file_record
+from transforms.loads.runs import TakenOver
 from transforms.metrics import (
     EVENTS_BY_TYPE,
     EVENTS_EXPIRED,
+    FILES_CHANGED,
     FILES_FAILED,
     FILES_LOADED,
     LINES_REJECTED,
@@ -30,6 +37,11 @@ from transforms.parse_jsonl import ParsedLoad
 from transforms.run import RunFn
 from transforms.storage import FileChanged, Storage, StorageError
 
+_FIRST_RETRY_MS = 30_000
+_LAST_RETRY_MS = 3_600_000
+_TRIED_AT_ONCE = 3
+"""Attempts that follow each other without a wait: most failures are over by then."""
+
 
 @dataclass(frozen=True)
 class LoadResult:
@@ -39,11 +51,36 @@ class LoadResult:
     event_type: str
     files: int
     counts: LoadCounts = field(default_factory=LoadCounts)
+    committed: bool = False
+    """Whether this run has committed it just now."""
     moved: int = 0
+    changed: int = 0
+    """Files that are not as they were recorded, which the next look compares with what was loaded."""
+    failed_files: int = 0
     error: str = ""
 
 
-def check_sums(parsed: ParsedLoad, receipts: dict[tuple[str, str], int]) -> str:
+@dataclass
+class _Ended:
+    """A load at its end."""
+
+    parsed: ParsedLoad
+    load: Load
+    counts: LoadCounts
+    error: str = ""
+    committed_now: bool = False
+    moves: dict[str, str] = field(default_factory=dict)
+    """Where files went, by path; '' when deleted, or when they were gone."""
+    move_errors: dict[str, str] = field(default_factory=dict)
+    moved: int = 0
+    changed: int = 0
+
+    @property
+    def committed(self) -> bool:
+        return not self.error
+
+
+def check_sums(parsed: ParsedLoad, receipts: Mapping[tuple[str, str], int]) -> str:
     """Why a load must not be committed; '' when every line is accounted for and the server has every block whole."""
     counts = parsed.counts
     if counts.lines != counts.inserted + counts.rejected:
@@ -72,107 +109,216 @@ def count_blocks(counts: LoadCounts, receipts: Mapping[tuple[str, str], int]) ->
     )
 
 
-def move_files(
-    load: Load, outcomes: Mapping[int, SliceOutcome], log: LoadLog, storage: Storage, *, delete: bool
-) -> tuple[int, dict[str, str]]:
-    """Moves (or deletes) the load's files that are loaded to their last byte.
+def retry_ms(attempt: int) -> int:
+    """How long a load that has failed so often waits for its next attempt: not at all, then 30 s, doubling up to an hour."""
+    if attempt < _TRIED_AT_ONCE:
+        return 0
+    return int(min(_FIRST_RETRY_MS * 2.0 ** (attempt - _TRIED_AT_ONCE), _LAST_RETRY_MS))
 
-    Returns how many left pending just now, and for those that could not, why. A file that other loads still have a part of, or
-    have in the form that it was changed to, is left to the last of them. Safe to repeat: nothing is overwritten, and what
-    moved before is recorded as moved, but not counted again.
+
+def finalize_loads(group: Sequence[ParsedLoad], stage: RunFn) -> list[LoadResult]:
+    """Commits (or fails) loads, moves their files, and records that: each with one write for all of them.
+
+    Whoever commits a load first has committed it; what the others found out since does not count. Raises ClickHouseError
+    with nothing half done that another attempt would not finish.
     """
-    files = {part.path: part for part in load.slices if part.position not in load.released}
-    partial = {path: part.etag for path, part in files.items() if not part.whole}
-    loaded = log.loaded_bytes(partial) if partial else {}
-    moves: dict[str, str] = {}
-    errors: dict[str, str] = {}
-    changed: list[str] = []
-    left = 0
-    for path, part in files.items():
-        if path in partial and loaded[path] < part.size:
-            continue
+    log = stage.log
+    states = log.states([parsed.load.load_id for parsed in group])
+    open_loads = [parsed for parsed in group if states.get(parsed.load.load_id) not in COMMITTED]
+    receipts = read_receipts(stage.client, [parsed.load.load_id for parsed in open_loads])
+    ended = [_end(parsed, receipts.get(parsed.load.load_id), stage) for parsed in group]
+    for end in ended:
+        if not end.committed_now and end.committed:
+            (end.load,) = _recorded([end.load], stage)
+    log.commit(
+        (
+            LoadRecord(
+                end.load,
+                "failed" if end.error else "committed",
+                end.counts,
+                end.error,
+                int(time.time() * 1000) + wait_ms if end.error and (wait_ms := retry_ms(end.load.attempt)) else 0,
+            ),
+            end.parsed.outcomes,
+        )
+        for end in ended
+        if end.committed_now or end.error
+    )
+    done = [end for end in ended if end.committed]
+    _move(done, stage)
+    log.write_loads(
+        LoadRecord(end.load, "finalized", end.counts) for end in done if end.committed_now and not end.move_errors
+    )
+    kept = [end for end in done if end.move_errors or not end.committed_now]
+    log.copy_loads(
+        {end.load.load_id: "committed" if end.move_errors else "finalized" for end in kept},
+        {end.load.load_id: f"{len(end.move_errors)} files could not be moved" for end in kept if end.move_errors},
+        {end.load.load_id: end.load.attempt for end in kept},
+    )
+    return [_result(end) for end in ended]
+
+
+def _end(parsed: ParsedLoad, receipts: Receipts | None, stage: RunFn) -> _Ended:
+    """What is to be recorded of a load; without receipts it is committed already."""
+    counts = replace(parsed.counts, duration_ms=int((time.time() - parsed.started) * 1000))
+    if receipts is None:
+        return _Ended(parsed, parsed.load, counts)
+    error = parsed.error or check_sums(parsed, receipts)
+    if not error:
         try:
-            if delete:
-                left += storage.delete(path, part.etag)
-                moves[path] = ""
-            else:
-                moved = storage.move_to_processed(path, part.etag)
-                moves[path] = moved.target
-                left += moved.now
-        except (OSError, StorageError) as error:
-            errors[path] = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-            if isinstance(error, FileChanged):
-                changed.append(path)
-    if changed:
-        # What such a file holds now may be another load's since, which moves it in its turn.
-        owned = log.ownership(changed)
-        for path in changed:
-            etag = storage.etag(path)
-            if any(other.load_id != load.load_id and other.etag == etag for other in owned.get(path, [])):
-                del errors[path]
-    log.record_moves(load, outcomes, moves, errors)
-    return left, errors
+            stage.lease.check(parsed.load.load_id, parsed.load.attempt)
+        except TakenOver as taken:
+            error = str(taken)
+    if error:
+        return _Ended(parsed, parsed.load, counts, error)
+    return _Ended(parsed, parsed.load, count_blocks(counts, receipts), committed_now=True)
+
+
+def _recorded(loads: Sequence[Load], stage: RunFn) -> list[Load]:
+    """Committed loads as the log has them now: another worker may have given back a file that is not to be moved."""
+    return stage.log.read(
+        Holding(
+            load.load_id, 0, "", load.attempt, load.created_ms, load.block_bytes, load.block_rows, state="committed"
+        )
+        for load in loads
+    )
+
+
+def _move(ended: Sequence[_Ended], stage: RunFn) -> None:
+    """Moves the files of committed loads, and records where they went in the rows of every load that has a part."""
+    shared = [part.path for end in ended for part in end.load.kept if not part.whole or not end.committed_now]
+    known = stage.log.files(shared) if shared else {}
+    changed: list[FileRecord] = []
+    for end in ended:
+        files = {part.path: part for part in end.load.kept}
+        for path, part in files.items():
+            if end.committed_now and part.position in end.parsed.changed:
+                end.changed += 1
+            elif path not in known or loaded_bytes(known[path], part.etag) >= part.size:
+                _move_one(end, part, stage.storage, delete=stage.config.delete_after_process)
+        for part in end.load.kept:
+            if part.path in end.moves or part.path in end.move_errors:
+                changed += _records(end, part, known.get(part.path), stage)
+    stage.log.write_files(changed)
+
+
+def _move_one(end: _Ended, part: Slice, storage: Storage, *, delete: bool) -> None:
+    try:
+        if delete:
+            end.moved += storage.delete(part.path, part.etag)
+            end.moves[part.path] = ""
+        else:
+            moved = storage.move_to_processed(part.path, part.etag)
+            end.moves[part.path] = moved.target
+            end.moved += moved.now
+    except FileChanged:
+        end.changed += 1
+    except (OSError, StorageError) as error:
+        end.move_errors[part.path] = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+
+
+def _records(end: _Ended, part: Slice, known: Sequence[FileRecord] | None, stage: RunFn) -> Iterator[FileRecord]:
+    """What is recorded of a slice of a file that was moved or could not be: by all loads that have one of it."""
+    is_moved = part.path in end.moves
+    state = "finalized" if is_moved else "committed"
+    result = {
+        "moved_to": stage.log.within(end.moves[part.path]) if is_moved else "",
+        "error": end.move_errors.get(part.path, ""),
+    }
+    if known is None:
+        outcome = end.parsed.outcomes.get(part.position)
+        record = file_record(end.load, part, stage.log.within(part.path), state, outcome)
+        yield replace(record, version=record.version | int(not is_moved), **result)
+        return
+    for record in known:
+        if record.committed and record.etag == part.etag:
+            yield record.revised(state=state, **result)
+
+
+def _result(end: _Ended) -> LoadResult:
+    load = end.load
+    for path, reason in end.move_errors.items():
+        report.fail(path, f"is loaded, but could not be moved: {reason}")
+    for position, reason in end.parsed.problems.items():
+        report.fail(load.slices[position].path if position < len(load.slices) else load.load_id, reason)
+    if end.error:
+        report.fail(f"load {load.load_id}", f"{load.describe()}: {end.error}")
+    return LoadResult(
+        load.load_id,
+        load.event_type,
+        len(load.slices),
+        end.counts,
+        committed=end.committed_now,
+        moved=end.moved,
+        changed=end.changed,
+        failed_files=len(end.parsed.problems) + len(end.move_errors) + (len(load.kept) if end.error else 0),
+        error=end.error,
+    )
+
+
+def failed_result(parsed: ParsedLoad, error: str) -> LoadResult:
+    """A load of which not even that could be recorded."""
+    load = parsed.load
+    report.fail(f"load {load.load_id}", f"{load.describe()}: could not be recorded: {error}")
+    return LoadResult(
+        load.load_id, load.event_type, len(load.slices), parsed.counts, failed_files=len(load.kept), error=error
+    )
 
 
 class _FinalizeFilesFn(RunFn):
+    """Passes loads to a thread that finalizes as many at once as have come; their results come out with later elements."""
+
+    def setup(self) -> None:
+        super().setup()
+        self._writer = GroupWriter(self._finalize, most=50, wait_s=0.2)
+
+    def teardown(self) -> None:
+        self._writer.close()
+        super().teardown()
+
+    def start_bundle(self) -> None:
+        self._waiting: list[Future[LoadResult]] = []
+
     def process(self, parsed: ParsedLoad) -> Iterator[LoadResult]:
-        for position, reason in parsed.released.items():
-            report.fail(parsed.load.slices[position].path, reason)
-        FILES_FAILED.add(len(parsed.released))
+        self._waiting.append(self._writer.submit(parsed))
+        while self._waiting and self._waiting[0].done():
+            yield _count(self._waiting.pop(0).result())
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        self._writer.flush()
+        window = GlobalWindow()
+        for waiting in self._waiting:
+            yield WindowedValue(_count(waiting.result()), window.max_timestamp(), (window,))
+
+    def _finalize(self, group: Sequence[ParsedLoad]) -> list[LoadResult]:
         try:
-            yield self._finalize(parsed)
+            return finalize_loads(group, self)
         except (ClickHouseError, OSError, StorageError) as error:
-            yield self._failed(parsed, f"could not be recorded: {error}")
+            return [failed_result(parsed, str(error)) for parsed in group]
 
-    def _finalize(self, parsed: ParsedLoad) -> LoadResult:
-        load = parsed.load
-        counts = replace(parsed.counts, duration_ms=int((time.time() - parsed.started) * 1000))
-        error = ""
-        if not load.committed:
-            receipts = read_receipts(self.client, load.load_id)
-            error = parsed.error or check_sums(parsed, receipts)
-            # A worker that the runner has given up may go on, commit the load, and move its files from under this one.
-            # What that one has recorded stays: it may have read what this one could not.
-            if (error or load.released) and self.log.is_committed(load.load_id):
-                load = self.log.read(load.load_id)
-        if not load.committed:
-            if error:
-                self.log.fail(load, counts, error)
-                return self._failed(parsed, error)
-            counts = count_blocks(counts, receipts)
-            self.log.commit(load, counts, parsed.outcomes)
-            LOADS_COMMITTED.add()
-            for event_type, rows in counts.events.items():
-                EVENTS_BY_TYPE[event_type].add(rows)
-            LINES_REJECTED.add(counts.rejected)
-            EVENTS_EXPIRED.add(counts.expired)
-        moved, errors = move_files(
-            load, parsed.outcomes, self.log, self.storage, delete=self.config.delete_after_process
-        )
-        FILES_LOADED.add(moved)
-        FILES_FAILED.add(len(errors))
-        for path, reason in errors.items():
-            report.fail(path, f"is loaded, but could not be moved: {reason}")
-        if errors:
-            self.log.keep_committed(load, f"{len(errors)} files could not be moved")
-        else:
-            self.log.finalize(load, None if load.committed or load.released else counts)
-        return LoadResult(load.load_id, load.event_type, len(load.slices), counts, moved)
 
-    def _failed(self, parsed: ParsedLoad, error: str) -> LoadResult:
-        load = parsed.load
-        LOADS_FAILED.add()
-        FILES_FAILED.add(len(load.slices) - len(load.released))
-        report.fail(f"load {load.load_id}", f"{load.describe()}: {error}")
-        return LoadResult(load.load_id, load.event_type, len(load.slices), parsed.counts, error=error)
+def _count(result: LoadResult) -> LoadResult:
+    """Counts a result, in the thread of the bundle."""
+    FILES_LOADED.add(result.moved)
+    FILES_CHANGED.add(result.changed)
+    FILES_FAILED.add(result.failed_files)
+    LOADS_FAILED.add(bool(result.error))
+    if result.committed:
+        LOADS_COMMITTED.add()
+        for event_type, rows in result.counts.events.items():
+            EVENTS_BY_TYPE[event_type].add(rows)
+        LINES_REJECTED.add(result.counts.rejected)
+        EVENTS_EXPIRED.add(result.counts.expired)
+    return result
 
 
 @dataclass(eq=False)
 class FinalizeFiles(beam.PTransform):  # type: ignore[misc]
-    """Commits loads in the load log and moves their files to `processed/` (or deletes them).
+    """Commits loads in the load log and moves their files to `processed/` (or deletes them), in the background.
 
-    Input: `ParsedLoad`s whose inserts are done. An element of the output is a `LoadResult`. A retry commits again, which
-    changes nothing, and moves what is not moved yet; it never inserts.
+    Input: `ParsedLoad`s whose inserts are done. An element of the output is a `LoadResult`. Whatever loads have come when
+    the last group is written are the next one: up to 50, within a fifth of a second. A retry commits again, which changes
+    nothing, and moves what is not moved yet; it never inserts.
     """
 
     config: IngestConfig

@@ -11,8 +11,6 @@ from typing import Any
 
 import apache_beam as beam
 
-from transforms import report
-from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig, month_of
 from transforms.events import EVENT_TYPES
 from transforms.loads import delivery_ms
@@ -122,11 +120,9 @@ def in_delivery_order(files: Iterable[PendingFile], first_ms: int, config: Inges
 
 class _MatchFilesFn(RunFn):
     def process(self, _: Any) -> Iterator[PendingFile]:
-        try:
-            first_ms = max(int(time.time() * 1000), self.log.versions_end_ms())
-        except ClickHouseError as error:
-            report.fail(self.config.input, f"its files could not be taken up: {error}")
-            return
+        first_ms = self.config.first_version_ms
+        if first_ms is None:
+            first_ms = int(time.time() * 1000)
         # What cannot be listed was told by the launcher's own listing already; here it is left for a later run.
         files = match_files(self.storage, self.config, lambda path, reason: None)
         for file in in_delivery_order(files, first_ms, self.config):

@@ -1,28 +1,40 @@
-"""RecordLoads: groups of pending files become loads that are written down before anything of them is inserted."""
+"""RecordLoads: pending files become loads that are written down before anything of them is inserted."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 import apache_beam as beam
-import xxhash
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms import report
 from transforms.clickhouse import ClickHouseError
-from transforms.config import IngestConfig, month_of, shard_of
+from transforms.config import IngestConfig, month_of
 from transforms.loads import Load, Slice, cut_loads, describe_files, make_load
-from transforms.loads.lines import line_start
-from transforms.loads.log import LoadLog, Ownership
-from transforms.loads.rows import COMMITTED
-from transforms.metrics import FILES_FAILED, FILES_SKIPPED, FILES_UNFINISHED, LOADS_RECORDED
+from transforms.loads.journal import Holding, Tail
+from transforms.loads.lines import line_start, next_line, range_digest
+from transforms.loads.log import LoadLog
+from transforms.loads.rows import FileRecord, LoadRecord
+from transforms.loads.runs import Owner, live_runs
+from transforms.metrics import (
+    FILES_FAILED,
+    FILES_KNOWN,
+    FILES_LOADED,
+    FILES_SKIPPED,
+    FILES_UNFINISHED,
+    LOADS_RECORDED,
+)
 from transforms.run import RunFn
-from transforms.storage import PendingFile, Storage
+from transforms.storage import FileChanged, PendingFile, Storage, StorageError
 from transforms.storage.ignored_files import IgnoredFile, IgnoreReason
 
-_DIGEST_STEP = 4 * 1024 * 1024
+_FILES_AT_ONCE = 20_000
+"""Files decided on together: what one journal entry assigns, and what is held in memory for it."""
+
+Alive = Callable[[str], Owner | None]
 
 
 @dataclass
@@ -33,53 +45,89 @@ class Assignment:
     """Ranges that no load has: they become new loads."""
     again: set[str] = field(default_factory=set)
     """Loads that this run recorded before for these files: they are emitted again, as recorded."""
-    loaded: set[str] = field(default_factory=set)
-    """Committed loads that have all there is of a file: only its move is left."""
-    skipped: int = 0
-    """Files of unfinished loads of other runs that are under way."""
+    loaded: list[tuple[PendingFile, list[FileRecord]]] = field(default_factory=list)
+    """Files of which all is loaded, and by which slices: only their move is left."""
+    skipped: dict[str, Owner] = field(default_factory=dict)
+    """Files of loads of other runs that are under way."""
     unfinished: int = 0
     """Files of unfinished loads that this run takes up or has tried already, or whose run has just ended."""
-    grown: list[tuple[Ownership, PendingFile]] = field(default_factory=list)
-    """Parts of files that were loaded, and are unchanged in a file that has grown since."""
+    grown: list[tuple[PendingFile, list[FileRecord]]] = field(default_factory=list)
+    """Files that begin with what was loaded of them, and go on."""
 
 
 def assign_files(
-    files: Iterable[PendingFile], owned: dict[str, list[Ownership]], storage: Storage, run_id: str
+    files: Iterable[PendingFile],
+    known: Mapping[str, Sequence[FileRecord]],
+    tail: Tail,
+    storage: Storage,
+    *,
+    run_id: str,
+    alive: Alive,
+    reload: bool = False,
 ) -> Assignment:
-    """Decides for each file what of it is to be loaded, by what the load log says of it. Reads only files that have grown."""
+    """Decides for each file what of it is to be loaded, by what the log says of it.
+
+    A file is its content: reads those that were loaded before and are not the same file any more, to see whether they
+    begin with what was loaded.
+    """
     result = Assignment()
-    is_held = functools.cache(storage.is_held)
     for file in sorted(files):
-        records = owned.get(file.path, [])
-        # The load's state counts: while its commit is being written, its files are said to be committed before it is.
-        unfinished = [r for r in records if r.state != "released" and r.load_state not in COMMITTED]
+        records = [r for r in known.get(file.path, ()) if r.state != "released"]
+        unfinished = [r for r in records if r.load_id in tail.unfinished and not r.committed]
         if unfinished:
-            # Attempt 1 of this run was recorded right here, by a bundle that the runner now retries.
-            mine = {
-                r.load_id for r in unfinished if r.run_id == run_id and r.attempt == 1 and r.load_state == "assigned"
-            }
-            result.again |= mine
-            if not mine:
-                lives = any(is_held(r.run_id) for r in unfinished if r.run_id != run_id)
-                result.skipped += lives
-                result.unfinished += not lives
+            _leave(file, [tail.unfinished[r.load_id] for r in unfinished], result, run_id, alive)
             continue
-        done = [r for r in records if r.state in COMMITTED and r.etag == file.etag]
-        grown = [
-            r
-            for r in records
-            if r.state == "committed" and r.etag != file.etag and _still_begins_with(storage, file, r)
-        ]
-        result.grown += [(record, file) for record in grown]
-        gaps = list(_gaps(storage, file, [*done, *grown]))
+        # What no load stands behind was written by a worker that lost the race for its entry.
+        loaded = [] if reload else [r for r in records if r.committed]
+        same = [r for r in loaded if r.etag == file.etag]
+        if same:
+            covering, gaps = same, list(_gaps(storage, file, same))
+        else:
+            covering = loaded_prefix(storage, file, loaded)
+            gaps = list(_gaps(storage, file, covering))
+            if covering and gaps:
+                result.grown.append((file, covering))
         if gaps:
             result.new += [_slice(file, start, end) for start, end in gaps]
         else:
-            result.loaded.add(done[0].load_id if done else grown[0].load_id)
+            result.loaded.append((file, covering))
     return result
 
 
-def _gaps(storage: Storage, file: PendingFile, records: Sequence[Ownership]) -> Iterator[tuple[int, int]]:
+def _leave(file: PendingFile, held: Sequence[Holding], result: Assignment, run_id: str, alive: Alive) -> None:
+    """Notes a file that unfinished loads have a part of."""
+    # Attempt 1 of this run was recorded right here, by a bundle that the runner now retries.
+    mine = {h.load_id for h in held if h.run_id == run_id and h.attempt == 1 and h.state == "assigned"}
+    result.again |= mine
+    if mine:
+        return
+    owner = next((found for h in held if h.run_id != run_id and (found := alive(h.run_id))), None)
+    if owner:
+        result.skipped[file.path] = owner
+    else:
+        result.unfinished += 1
+
+
+def loaded_prefix(storage: Storage, file: PendingFile, records: Sequence[FileRecord]) -> list[FileRecord]:
+    """The slices that were loaded and that this file begins with, one behind the other."""
+    found: list[FileRecord] = []
+    reached = 0
+    for record in sorted(records, key=lambda record: (record.start, -record.end)):
+        goes_on = record.start <= reached < record.end or (not found and record.end == 0 == file.size)
+        if goes_on and _still_has(storage, file, record):
+            found.append(record)
+            reached = record.end
+    return found
+
+
+def _still_has(storage: Storage, file: PendingFile, record: FileRecord) -> bool:
+    """Whether the range that was loaded is the same in this file."""
+    if file.size < record.end or not record.digest:
+        return False
+    return range_digest(storage, file.path, record.start, record.end) == record.digest
+
+
+def _gaps(storage: Storage, file: PendingFile, records: Sequence[FileRecord]) -> Iterator[tuple[int, int]]:
     """The byte ranges of a file that none of these records has. An empty file that none has is one empty range."""
     if not records:
         yield 0, file.size
@@ -94,19 +142,10 @@ def _gaps(storage: Storage, file: PendingFile, records: Sequence[Ownership]) -> 
         yield line_start(storage, file.path, reached), file.size
 
 
-def _still_begins_with(storage: Storage, file: PendingFile, record: Ownership) -> bool:
-    """Whether the range that was loaded is still the same in a file that has changed since: it was appended to."""
-    if file.size < record.end or not record.digest:
-        return False
-    digest = xxhash.xxh3_128()
-    for start in range(record.start, record.end, _DIGEST_STEP):
-        digest.update(storage.read(file.path, start, min(start + _DIGEST_STEP, record.end)))
-    return digest.hexdigest() == record.digest
-
-
 def _slice(file: PendingFile, start: int, end: int) -> Slice:
     return Slice(
         path=file.path,
+        event_type=file.event_type,
         project_id=file.project_id,
         timestamp_ms=file.timestamp_ms,
         modified_ms=file.modified_ms,
@@ -134,62 +173,131 @@ def without_other_names(files: Sequence[PendingFile], log: LoadLog) -> list[Pend
     return kept
 
 
-def record_loads(
-    files: Sequence[PendingFile], shard: str, log: LoadLog, storage: Storage, config: IngestConfig
+def new_loads(
+    assignment: Assignment,
+    files: Mapping[str, PendingFile],
+    known: Mapping[str, Sequence[FileRecord]],
+    storage: Storage,
+    config: IngestConfig,
 ) -> list[Load]:
-    """Records new loads for what is not loaded yet of these files, and returns them; see `Assignment` for what else.
+    """The loads that the new slices become: of one month each, in the order of the files' age."""
 
-    Runs in the critical section of the shard: between the look into the log and the last write nobody else assigns
-    files of it. Raises ClickHouseError or OSError with nothing half assigned.
-    """
+    def line_at(part: Slice, offset: int) -> int:
+        return next_line(storage, part.path, offset, part.end)
+
     loads: list[Load] = []
-    with contextlib.ExitStack() as sections:
-        if any(file.linked for file in files):
-            sections.enter_context(storage.exclusive("links"))  # the names of one file may be in several shards
-        sections.enter_context(storage.exclusive(shard))
-        files = without_other_names(files, log)
-        owned = log.ownership([file.path for file in files])
-        assignment = assign_files(files, owned, storage, config.run_id)
-        FILES_SKIPPED.add(assignment.skipped)
-        FILES_UNFINISHED.add(assignment.unfinished)
-        log.attest_growth(assignment.grown)
-        versions = {file.path: file.version_ms for file in files}
-        created_ms = 0
-        for group in cut_loads(assignment.new, load_bytes=config.load_bytes, load_files=config.load_files):
+    created_ms = 0
+    in_order = sorted(assignment.new, key=lambda part: (part.timestamp_ms, part.path, part.start))
+    for _, of_month in groupby(in_order, key=lambda part: month_of(part.timestamp_ms)):
+        for group in cut_loads(of_month, load_bytes=config.load_bytes, load_files=config.load_files, next_line=line_at):
             load = make_load(
-                files[0].event_type,
-                shard,
                 group,
                 block_bytes=config.block_bytes,
                 block_rows=config.block_rows,
-                created_ms=max(created_ms, versions[group[0].path]),
-                generation=sum(len(owned.get(part.path, ())) for part in group),
+                created_ms=max(created_ms, files[group[0].path].version_ms),
+                generation=sum(len(known.get(part.path, ())) for part in group),
             )
             created_ms = load.end_ms
-            log.assign(load)
-            LOADS_RECORDED.add()
             loads.append(load)
-    loads += [log.read(load_id) for load_id in sorted(assignment.again)]
-    loads += [replace(log.read(load_id), committed=True) for load_id in sorted(assignment.loaded)]
     return loads
 
 
-class _RecordLoadsFn(RunFn):
-    def process(self, element: tuple[str, Iterable[PendingFile]]) -> Iterator[Load]:
-        key, batch = element
-        files = list(batch)
+def record_loads(files: Sequence[PendingFile], stage: RunFn) -> list[Load]:
+    """Records new loads for what is not loaded yet of these files, and returns them; see `Assignment` for what else.
+
+    What is decided stands if nobody else has decided anything meanwhile; otherwise it is decided anew. Raises
+    ClickHouseError or OSError with nothing half assigned.
+    """
+    log, config = stage.log, stage.config
+    while True:
+        tail = stage.journal.look()
+        kept = without_other_names(files, log)
+        known = log.files([file.path for file in kept])
+        owners = live_runs(stage.client, {h.run_id for h in tail.unfinished.values() if h.run_id != config.run_id})
+        assignment = assign_files(
+            kept, known, tail, stage.storage, run_id=config.run_id, alive=owners.get, reload=config.reload
+        )
+        loads = new_loads(assignment, {file.path: file for file in kept}, known, stage.storage, config)
+        if not loads:
+            break
+        log.write_slices(loads)
+        if stage.journal.append(tail, loads):
+            log.write_loads(LoadRecord(load, "assigned") for load in loads)
+            break
+    log.write_files(
+        record.revised(etag=file.etag, size=file.size, state="committed", error="")
+        for file, records in assignment.grown
+        for record in records
+    )
+    finish_loaded(assignment.loaded, stage)
+    FILES_SKIPPED.add(len(assignment.skipped))
+    report.skip(assignment.skipped)
+    FILES_UNFINISHED.add(assignment.unfinished)
+    LOADS_RECORDED.add(len(loads))
+    again = log.read(tail.unfinished[load_id] for load_id in sorted(assignment.again))
+    return loads + [replace(load, emitted_before=True) for load in again]
+
+
+def finish_loaded(loaded: Sequence[tuple[PendingFile, list[FileRecord]]], stage: RunFn) -> None:
+    """Moves (or deletes) files of which all is loaded, and writes down where they are now."""
+    changed: list[FileRecord] = []
+    for file, records in loaded:
         try:
-            yield from record_loads(files, key.partition("/")[0], self.log, self.storage, self.config)
+            if stage.config.delete_after_process:
+                left, target = stage.storage.delete(file.path, file.etag), ""
+            else:
+                moved = stage.storage.move_to_processed(file.path, file.etag)
+                left, target = moved.now, moved.target
+        except FileChanged:
+            continue  # the next look compares what it holds now
+        except (OSError, StorageError) as error:
+            FILES_FAILED.add()
+            reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+            report.fail(file.path, f"is loaded, but could not be moved: {reason}")
+            continue
+        if all(record.state == "finalized" for record in records):
+            FILES_KNOWN.add(left)
+            report.recognise(file.path)
+        else:
+            FILES_LOADED.add(left)
+        changed += [
+            record.revised(
+                etag=file.etag, size=file.size, state="finalized", moved_to=stage.log.within(target), error=""
+            )
+            for record in records
+        ]
+    stage.log.write_files(changed)
+
+
+class _RecordLoadsFn(RunFn):
+    def start_bundle(self) -> None:
+        self._files: list[PendingFile] = []
+
+    def process(self, element: tuple[str, Iterable[PendingFile]]) -> Iterator[Load]:
+        self._files.extend(element[1])
+        if len(self._files) >= _FILES_AT_ONCE:
+            yield from self._record()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        if self._files:
+            window = GlobalWindow()
+            yield from (WindowedValue(load, window.max_timestamp(), (window,)) for load in self._record())
+
+    def _record(self) -> list[Load]:
+        files, self._files = self._files, []
+        try:
+            return record_loads(files, self)
         except (ClickHouseError, OSError) as error:
             FILES_FAILED.add(len(files))
             report.fail(describe_files([file.path for file in files]), f"could not be assigned to a load: {error}")
+            return []
 
 
 @dataclass(eq=False)
 class GroupFiles(beam.PTransform):  # type: ignore[misc]
-    """Groups pending files that belong together: one event type, one shard, one month, at most `load_files`.
+    """Groups pending files of one month, at most `load_files`, so that a load touches few partitions.
 
-    Input: `PendingFile`s. An element of the output is (key, files). Only names are moved, never rows. A retry may group
+    Input: `PendingFile`s. An element of the output is (month, files). Only names are moved, never rows. A retry may group
     differently; nothing rests on the grouping until RecordLoads writes it down.
     """
 
@@ -198,22 +306,20 @@ class GroupFiles(beam.PTransform):  # type: ignore[misc]
     def expand(self, files: beam.PCollection[PendingFile]) -> beam.PCollection[tuple[str, Iterable[PendingFile]]]:
         return (
             files
-            | "KeyByShardAndMonth" >> beam.Map(_shard_and_month).with_output_types(tuple[str, PendingFile])
+            | "KeyByMonth" >> beam.Map(_month).with_output_types(tuple[str, PendingFile])
             | "GroupIntoBatches" >> beam.GroupIntoBatches(self.config.load_files)
         )
 
 
-def _shard_and_month(file: PendingFile) -> tuple[str, PendingFile]:
-    # By the month in the file's name, so that a load touches few partitions. The order of a project's files is kept by
-    # keeping a project in one shard.
-    return f"{shard_of(file.event_type, file.project_id)}/{month_of(file.timestamp_ms)}", file
+def _month(file: PendingFile) -> tuple[str, PendingFile]:
+    return month_of(file.timestamp_ms), file
 
 
 @dataclass(eq=False)
 class RecordLoads(beam.PTransform):  # type: ignore[misc]
-    """Writes down which load owns which files, before any of their rows is inserted.
+    """Writes down which load owns which files, before any of their rows is inserted: once for all groups of a bundle.
 
-    Input: (key, files) as of GroupFiles. An element of the output is a `Load` that is in the load log. A retry finds the
+    Input: (month, files) as of GroupFiles. An element of the output is a `Load` that is in the journal. A retry finds the
     files owned by this run's loads and emits those again as they were recorded.
     """
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from transforms.loads.runs import Owner
 from transforms.storage.ignored_files import IgnoredFile, IgnoredFiles, IgnoredGroup
 
 _logger = logging.getLogger("beam_pipeline")
 _lock = threading.Lock()
 _failures: dict[str, str] = {}
 _ignored = IgnoredFiles()
+_owners: dict[str, Owner] = {}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -48,13 +51,34 @@ def ignored() -> list[IgnoredGroup]:
         return _ignored.groups()
 
 
-def clear_ignored() -> None:
-    """Forgets what was ignored, before another look that finds the same files."""
+def skip(files: Mapping[str, Owner]) -> None:
+    """Notes that files are left alone, by path, and which runs are loading them."""
+    for path, owner in files.items():
+        _logger.info("%s: skipped: %s is loading it", path, owner.describe())
+    with _lock:
+        _owners.update((owner.run_id, owner) for owner in files.values())
+
+
+def owners() -> list[Owner]:
+    """The runs whose files were left alone in this process since `clear` or `clear_look`."""
+    with _lock:
+        return list(_owners.values())
+
+
+def recognise(path: str) -> None:
+    """Notes that a file came again with a content that is loaded already."""
+    _logger.info("%s: its content is loaded already; moved to processed/ without loading it again", path)
+
+
+def clear_look() -> None:
+    """Forgets what was ignored or skipped, before another look that finds the same files."""
     with _lock:
         _ignored.clear()
+        _owners.clear()
 
 
 def clear() -> None:
     with _lock:
         _failures.clear()
         _ignored.clear()
+        _owners.clear()

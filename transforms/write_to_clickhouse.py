@@ -95,11 +95,13 @@ class _WriteBlocksFn(RunFn):
     def _begin(self, block: RowBlock) -> _OpenLoad:
         try:
             # A load that was recorded just now is retried within the deduplication window, if at all.
-            return _OpenLoad(present=read_receipts(self.client, block.load_id) if block.resumed else {})
+            present = read_receipts(self.client, [block.load_id])[block.load_id] if block.resumed else {}
+            return _OpenLoad(present=present)
         except ClickHouseError as error:
             return _OpenLoad(error=str(error))
 
     def _insert(self, block: RowBlock, acknowledged: bool) -> bool:
+        self.lease.check(block.load_id, block.attempt)
         return insert_block(self.client, block, acknowledged=acknowledged, ttl_days=self.config.ttl_days)
 
     def _take_ended(self, keep: int) -> Iterator[WindowedValue]:

@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from beam_pipeline.commands.base import FAILED, OK, print_json, print_text, printable, where
-from beam_pipeline.commands.status import owner_lives
 from beam_pipeline.commands.tables import print_table
 from beam_pipeline.history import History, LoadRecord
 from beam_pipeline.schema import connect_if_there
 from transforms import report
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
+from transforms.loads.runs import live_runs
 from transforms.match_files import match_files
 from transforms.storage import Storage, open_storage
 from transforms.storage.ignored_files import IgnoredFile
@@ -56,17 +56,18 @@ def dry_run(config: IngestConfig, *, as_json: bool) -> int:
             listed.append({"path": file.path, "reason": file.reason, "hint": file.hint})
 
     pending = pending_by_type(storage, config, on_ignored)
-    unfinished: list[LoadRecord] = []
+    loads: list[tuple[LoadRecord, bool]] = []
     error = ""
     try:
         client = connect_if_there(replace(config.clickhouse, retry_attempts=1))
         if client is not None:
             with client:
                 history = History(client)
-                unfinished = history.unfinished(config.input) if history.exists() else []
+                unfinished = history.unfinished(history.name_of(config.input)) if history.exists() else []
+                owners = live_runs(client, (load.run_id for load in unfinished))
+                loads = [(load, load.run_id in owners) for load in unfinished]
     except ClickHouseError as caught:
         error = str(caught)
-    loads = [(load, owner_lives(storage, load.run_id)) for load in unfinished]
     if as_json:
         print_json(_as_json(config, pending, loads, error) | {"ignored_files": listed})
     else:
@@ -75,7 +76,7 @@ def dry_run(config: IngestConfig, *, as_json: bool) -> int:
 
 
 def _as_json(
-    config: IngestConfig, pending: dict[str, Pending], loads: list[tuple[LoadRecord, bool | None]], error: str
+    config: IngestConfig, pending: dict[str, Pending], loads: list[tuple[LoadRecord, bool]], error: str
 ) -> dict[str, Any]:
     return {
         "dry_run": True,
@@ -90,7 +91,7 @@ def _as_json(
                 "state": load.state,
                 "files": load.files,
                 "bytes": load.bytes,
-                "taken_up": lives is False,
+                "taken_up": not lives,
             }
             for load, lives in loads
         ],
@@ -100,9 +101,7 @@ def _as_json(
     }
 
 
-def _print(
-    config: IngestConfig, pending: dict[str, Pending], loads: list[tuple[LoadRecord, bool | None]], error: str
-) -> None:
+def _print(config: IngestConfig, pending: dict[str, Pending], loads: list[tuple[LoadRecord, bool]], error: str) -> None:
     print_text(f"would load {printable(config.input)} into {where(config.clickhouse)}")
     if pending:
         rows = [(name, f"{found.files:,}", f"{found.bytes:,}") for name, found in pending.items()]
@@ -110,7 +109,7 @@ def _print(
         print_table({"type": "left", "files": "right", "bytes": "right"}, [*rows, ("all", *total)])
     else:
         print_text("no pending files")
-    taken_up = [load for load, lives in loads if lives is False]
+    taken_up = [load for load, lives in loads if not lives]
     if taken_up:
         size = sum(load.bytes for load in taken_up)
         print_text(

@@ -59,6 +59,8 @@ def run(invocation: Invocation) -> int:
         if not history.exists():
             raise CommandError(f"{where(config)} does not have the tables yet; nothing has been loaded into it")
         wanted = rejected_filter(values)
+        if wanted.input:
+            wanted = replace(wanted, input=history.name_of(wanted.input))
         if invocation.action == "show":
             _show(history, wanted, values)
         else:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from datetime import tzinfo
+from datetime import datetime, timezone, tzinfo
 from typing import Any
 
 from beam_pipeline.commands.base import (
@@ -24,7 +24,9 @@ from beam_pipeline.commands.times import TZ, TimeColumn
 from beam_pipeline.history import FileProblem, History, LoadRecord, StateTotals
 from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, local_path
 from beam_pipeline.schema import connect_if_there
+from transforms.clickhouse import ClickHouse
 from transforms.events import EVENT_TYPES
+from transforms.loads.runs import Owner, live_runs
 from transforms.storage import Storage, open_storage
 from transforms.storage.ignored_files import IgnoredFiles, IgnoredGroup
 
@@ -44,11 +46,11 @@ class Pending:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A load that is not done, with its first file and whether the run that has it is under way (None: unknown)."""
+    """A load that is not done, with its first file and the run that has it; None when that has ended."""
 
     load: LoadRecord
     first_file: str
-    owner_lives: bool | None
+    owner: Owner | None
 
 
 @dataclass(frozen=True)
@@ -78,35 +80,26 @@ def pending_files(storage: Storage) -> Pending:
     return found
 
 
-def owner_lives(storage: Storage, run_id: str) -> bool | None:
-    """Whether the run that has a load is under way; None when this user may not look."""
-    try:
-        return storage.is_held(run_id)
-    except OSError:
-        return None
-
-
-def input_status(history: History | None, directory: str) -> InputStatus:
-    """What there is to say about a directory; without a history, what is in it."""
+def input_status(client: ClickHouse | None, name: str, directory: str) -> InputStatus:
+    """What there is to say about an input and the directory that it is; without a client, what is in the directory."""
     storage = open_storage(directory)
     here = os.path.isdir(directory)
     pending = pending_files(storage) if here else None
-    if history is None:
+    if client is None:
         return InputStatus(directory, pending, [], {}, [], [], [], [])
-    loads = history.unfinished(directory)
+    history = History(client)
+    loads = history.unfinished(name)
+    owners = live_runs(client, (load.run_id for load in loads))
     first = history.first_files(load.load_id for load in loads)
     return InputStatus(
         input=directory,
         pending=pending,
-        states=history.states(directory),
-        rows=history.rows_by_type(directory),
-        rejected=history.top_reasons(directory, _SHOWN),
-        unfinished=[
-            Unfinished(load, first.get(load.load_id, ""), owner_lives(storage, load.run_id) if here else None)
-            for load in loads
-        ],
-        problems=history.file_problems(directory),
-        last=history.last_loads(directory, _SHOWN),
+        states=history.states(name),
+        rows=history.rows_by_type(name),
+        rejected=history.top_reasons(name, _SHOWN),
+        unfinished=[Unfinished(load, first.get(load.load_id, ""), owners.get(load.run_id)) for load in loads],
+        problems=history.file_problems(name),
+        last=history.last_loads(name, _SHOWN),
     )
 
 
@@ -120,8 +113,14 @@ def run(invocation: Invocation) -> int:
     with client or nullcontext():
         history = History(client) if client is not None else None
         initialized = history is not None and history.exists()
-        inputs = chosen or (history.inputs() if history is not None and initialized else [])
-        found = [input_status(history if initialized else None, directory) for directory in inputs]
+        known = history.inputs() if history is not None and initialized else {}
+        inputs = {
+            history.name_of(directory) if history and initialized else directory: directory for directory in chosen
+        }
+        found = [
+            input_status(client if initialized else None, name, directory)
+            for name, directory in (inputs or known).items()
+        ]
     if values["json"]:
         print_json(
             {
@@ -151,7 +150,12 @@ def _as_json(status: InputStatus) -> dict[str, Any]:
         "rows": status.rows,
         "rejected": [{"reason": reason, "lines": lines} for reason, lines in status.rejected],
         "unfinished": [
-            asdict(item.load) | {"first_file": item.first_file, "owner_lives": item.owner_lives}
+            asdict(item.load)
+            | {
+                "first_file": item.first_file,
+                "owner_lives": item.owner is not None,
+                "owner": item.owner.describe() if item.owner else "",
+            }
             for item in status.unfinished
         ],
         "file_problems": [asdict(problem) for problem in status.problems],
@@ -244,11 +248,12 @@ def _describe(item: Unfinished) -> str:
         "failed": "failed",
         "committed": "loaded, but its files are not all moved",
     }[load.state]
-    owner = {
-        True: f"run {load.run_id} is at it",
-        False: "its run has ended, and the next one takes it up",
-        None: f"whether run {load.run_id} is at it is not known",
-    }[item.owner_lives]
+    if item.owner:
+        owner = f"{item.owner.describe()} is at it"
+    elif load.state == "failed" and load.retry_at > datetime.now(timezone.utc):
+        owner = f"next attempt at {load.retry_at.astimezone().isoformat(' ', 'seconds')}"
+    else:
+        owner = "its run has ended, and the next one takes it up"
     files = f"{printable(item.first_file)}{f' and {load.files - 1:,} more' if load.files > 1 else ''}"
     error = f": {printable(load.error)}" if load.error else ""
     return f"{load.load_id} ({load.event_type}, attempt {load.attempt}), {what}, {owner}; {files}{error}"

@@ -21,10 +21,13 @@ from beam_pipeline.schema.rollups import ROLLUPS
 from beam_pipeline.schema.tables import (
     EVENT_TABLES,
     FILES,
+    INPUTS,
+    JOURNAL,
     LOADS,
     MIGRATIONS,
     MIGRATIONS_TABLE,
     REJECTED,
+    RUNS,
     Table,
     dedup_settings,
 )
@@ -38,6 +41,9 @@ ALL_TABLES: tuple[Table, ...] = (
     REJECTED,
     LOADS,
     FILES,
+    JOURNAL,
+    RUNS,
+    INPUTS,
     MIGRATIONS,
 )
 ALL_VIEWS: tuple[View, ...] = (
@@ -74,10 +80,27 @@ def _add_columns(version: int, options: SchemaOptions) -> Iterator[str]:
         yield from table.add_columns(version, options)
 
 
+def _add_journal(options: SchemaOptions) -> Iterator[str]:
+    """What is in the log of a file goes by its path within the input now, which is no longer that of one machine."""
+    yield from _add_columns(4, options)
+    for table in (JOURNAL, RUNS, INPUTS):
+        yield table.create(options)
+    columns = ", ".join(column.name for column in FILES.columns if column.name not in ("path", "input"))
+    yield f"""
+        INSERT INTO {FILES.name} (path, input, {columns})
+        SELECT substring(f.path, length(l.input) + 2), l.input, {columns}
+        FROM (SELECT * FROM {FILES.name} FINAL WHERE input = '') AS f
+        INNER JOIN (SELECT load_id AS id, input FROM {LOADS.name} FINAL) AS l ON f.load_id = l.id
+        WHERE startsWith(f.path, concat(l.input, '/'))
+    """
+    yield f"ALTER TABLE {FILES.name}{options.on_cluster} DELETE WHERE input = '' SETTINGS mutations_sync = 2"
+
+
 MIGRATIONS_IN_ORDER = (
     Migration(1, "event tables, rollups with receipts, rejected events, load log", _create_everything),
     Migration(2, "hashes of what identifies an event", partial(_add_columns, 2)),
     Migration(3, "the order of rows that one chunk of a load delivered", partial(_add_columns, 3)),
+    Migration(4, "journal, runs and inputs; paths within the input", _add_journal),
 )
 
 
@@ -104,6 +127,8 @@ class SchemaStatus:
     """What makes loading unsafe or impossible, in sentences: windows that are not set, columns or engines that differ."""
     ttl_days: Mapping[str, int]
     """Days that rows are kept, by event type. Absent: for ever. 0: by TTL rules that are not ours."""
+    replicated: bool = False
+    """Whether the journal is a replicated table."""
 
     @property
     def up_to_date(self) -> bool:
@@ -173,6 +198,7 @@ def check_schema_status(client: ClickHouse) -> SchemaStatus:
             for event_type, table in TABLES.items()
             if table.table in existing and (days := existing[table.table].ttl_days) is not None
         },
+        replicated=JOURNAL.name in existing and existing[JOURNAL.name].replicated,
     )
 
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from beam_pipeline.schema.options import REPLICATED_WINDOW_SECONDS, SchemaOptions
 from transforms.events import REJECTED_TABLE, TABLES
+from transforms.loads.inputs import INPUTS_TABLE
+from transforms.loads.journal import JOURNAL_TABLE
 from transforms.loads.rows import FILES_TABLE, LOADS_TABLE
+from transforms.loads.runs import RUNS_TABLE
 
 MIGRATIONS_TABLE = "mastra_admin_schema_migrations"
 
@@ -302,6 +305,7 @@ LOADS = Table(
         Column("blocks", "UInt32"),
         Column("duration_ms", "UInt64"),
         Column("error", _TEXT),
+        Column("retry_at", _MS, since=4),
     ),
     engine="ReplacingMergeTree(version)",
     order_by=("load_id",),
@@ -328,10 +332,63 @@ FILES = Table(
         Column("moved_to", _TEXT, "CODEC(ZSTD(1))"),
         Column("error", _TEXT),
         Column("updated_at", _MS),
+        Column("input", _REPEATED, since=4),
     ),
     engine="ReplacingMergeTree(version)",
     order_by=("path", "load_id", "range_start"),
     indexes=("INDEX load_id_bloom load_id TYPE bloom_filter(0.01) GRANULARITY 1",),
+)
+
+JOURNAL = Table(
+    name=JOURNAL_TABLE,
+    columns=(
+        Column("input", _REPEATED),
+        Column("number", "UInt64"),
+        Column("writer", _TEXT),
+        Column("at", _MS, "DEFAULT now64(3)"),
+        Column("low", "UInt64"),
+        Column("versions_end", "UInt64"),
+        Column("run_id", _TEXT),
+        Column("load_id", _TEXT),
+        Column("attempt", "UInt32"),
+        Column("created_at", _MS),
+        Column("block_bytes", "UInt64"),
+        Column("block_rows", "UInt64"),
+    ),
+    engine="MergeTree",
+    order_by=("input", "number"),
+    # Not partitioned, since a deduplication token is one partition's.
+    deduplicated=True,
+    index_granularity=256,
+)
+
+RUNS = Table(
+    name=RUNS_TABLE,
+    columns=(
+        Column("run_id", _TEXT),
+        Column("process", _TEXT),
+        Column("input", _REPEATED),
+        Column("host", _REPEATED),
+        Column("lease_ms", "UInt32"),
+        Column("ended", "Bool"),
+        Column("renewed_at", _MS, "DEFAULT now64(3)"),
+    ),
+    engine="ReplacingMergeTree(renewed_at)",
+    order_by=("run_id", "process"),
+    own_ttl="renewed_at + toIntervalDay(7)",
+    time_column="renewed_at",
+)
+
+INPUTS = Table(
+    name=INPUTS_TABLE,
+    columns=(
+        Column("name", _TEXT),
+        Column("root", _TEXT),
+        Column("identity", _TEXT),
+        Column("seen_at", _MS, "DEFAULT now64(3)"),
+    ),
+    engine="ReplacingMergeTree(seen_at)",
+    order_by=("name", "root"),
 )
 
 MIGRATIONS = Table(

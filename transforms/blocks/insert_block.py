@@ -104,7 +104,7 @@ def _complete_rollup(client: ClickHouse, block: RowBlock) -> None:
 
 
 def _has_receipt(client: ClickHouse, block: RowBlock) -> bool:
-    return (block.table, block.label) in read_receipts(client, block.load_id)
+    return (block.table, block.label) in read_receipts(client, [block.load_id])[block.load_id]
 
 
 def _named(block: RowBlock) -> dict[str, str]:

@@ -18,10 +18,16 @@ class RowBlock:
 
     load_id: str
     label: str
-    """`{chunk}.{YYYYMM}.{part}`, unique for the load and the table; `{chunk}.rejected.{part}` for rejected lines."""
+    """`{chunk}.{YYYYMM}.{part}.{digest}`, unique for the load and the table; `{chunk}.rejected.0.{digest}` for rejected lines.
+
+    The digest is that of the chunk's lines, so that the label says which content of the files is in the block. Loads of
+    version 0.1 have none.
+    """
     table: str
     rows: pa.RecordBatch
     digest: str
+    attempt: int = 1
+    """Of its load."""
     resumed: bool = False
     """Whether an earlier attempt may have inserted it."""
 
@@ -39,16 +45,17 @@ class RowBlock:
     def num_rows(self) -> int:
         return int(self.rows.num_rows)
 
-    def __reduce__(self) -> tuple[object, tuple[str, str, str, bytes, str, bool]]:
+    def __reduce__(self) -> tuple[object, tuple[str, str, str, bytes, str, int, bool]]:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, self.rows.schema) as writer:
             writer.write_batch(self.rows)
-        return _restore, (self.load_id, self.label, self.table, sink.getvalue().to_pybytes(), self.digest, self.resumed)
+        data = sink.getvalue().to_pybytes()
+        return _restore, (self.load_id, self.label, self.table, data, self.digest, self.attempt, self.resumed)
 
 
-def _restore(load_id: str, label: str, table: str, data: bytes, digest: str, resumed: bool) -> RowBlock:
+def _restore(load_id: str, label: str, table: str, data: bytes, digest: str, attempt: int, resumed: bool) -> RowBlock:
     with pa.ipc.open_stream(data) as reader:
-        return RowBlock(load_id, label, table, reader.read_next_batch(), digest, resumed)
+        return RowBlock(load_id, label, table, reader.read_next_batch(), digest, attempt, resumed)
 
 
 def cut_blocks(
@@ -58,28 +65,39 @@ def cut_blocks(
     *,
     ingested_at_ms: int,
     block_rows: int,
+    digest: str,
+    attempt: int = 1,
     resumed: bool = False,
     suffix: str = "",
 ) -> Iterator[RowBlock]:
     """The blocks of a parsed chunk: by table and month, at most `block_rows` rows each, always cut alike.
 
     `ingested_at_ms` is the version of the first block's rows, and each further one's is one greater: of two rows of one
-    key in two blocks, a merge keeps the later. In one block it keeps the last. `suffix` sets labels apart from those of
-    blocks that the chunk was cut into before it lost a file; then all have the same version.
+    key in two blocks, a merge keeps the later. In one block it keeps the last. `digest` is that of the chunk's lines; ''
+    for labels as version 0.1 made them. `suffix` sets labels apart from those of blocks that an earlier attempt has cut
+    the chunk into; then all have the same version.
     """
+    end = f"{suffix}.{digest}" if digest else suffix
     for (event_type, month), rows in parsed.rows.items():
         for part, start in enumerate(range(0, rows.num_rows, block_rows)):
-            label = f"{chunk}.{month}.{part}{suffix}"
+            label = f"{chunk}.{month}.{part}{end}"
             block = rows.slice(start, block_rows)
             at_ms = ingested_at_ms if suffix else ingested_at_ms + part
-            yield _block(load_id, label, TABLES[event_type].table, block, "ingested_at", at_ms, resumed)
+            yield _block(load_id, label, TABLES[event_type].table, block, "ingested_at", at_ms, attempt, resumed)
     if parsed.rejected is not None:
-        label = f"{chunk}.rejected.0{suffix}"
-        yield _block(load_id, label, REJECTED_TABLE, parsed.rejected, "rejected_at", ingested_at_ms, resumed)
+        label = f"{chunk}.rejected.0{end}"
+        yield _block(load_id, label, REJECTED_TABLE, parsed.rejected, "rejected_at", ingested_at_ms, attempt, resumed)
 
 
 def _block(
-    load_id: str, label: str, table: str, rows: pa.RecordBatch, time_column: str, time_ms: int, resumed: bool
+    load_id: str,
+    label: str,
+    table: str,
+    rows: pa.RecordBatch,
+    time_column: str,
+    time_ms: int,
+    attempt: int,
+    resumed: bool,
 ) -> RowBlock:
     count = rows.num_rows
     lineage = {
@@ -88,7 +106,7 @@ def _block(
         "block": pa.repeat(label, count),
     }
     whole = pa.RecordBatch.from_arrays([*rows.columns, *lineage.values()], names=[*rows.schema.names, *lineage])
-    return RowBlock(load_id, label, table, whole, _digest(rows), resumed)
+    return RowBlock(load_id, label, table, whole, _digest(rows), attempt, resumed)
 
 
 def _digest(rows: pa.RecordBatch) -> str:
@@ -97,3 +115,9 @@ def _digest(rows: pa.RecordBatch) -> str:
     with pa.ipc.new_stream(sink, rows.schema) as writer:  # writes slices without what is outside of them
         writer.write_batch(rows)
     return xxhash.xxh3_128_hexdigest(memoryview(sink.getvalue()))
+
+
+def label_digest(label: str) -> str:
+    """The digest of the chunk's lines in a label of a block that the chunk was first cut into; '' in any other."""
+    parts = label.split(".")
+    return parts[3] if len(parts) == 4 and "-" not in parts[2] else ""

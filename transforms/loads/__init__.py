@@ -1,4 +1,4 @@
-"""What a load is: which slices of which files, how its lines are read, and the log that records it."""
+"""What a load is: which slices of which files, how its lines are read, and the journal and the log that record it."""
 
 from transforms.loads.load import (
     Load,

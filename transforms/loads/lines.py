@@ -4,51 +4,73 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import xxhash
+
 from transforms.loads import Slice
 from transforms.storage import FileChanged, LineTooLong, Storage
 
 _STEP = 64 * 1024
 _COUNT_STEP = 4 * 1024 * 1024
+_NO_END = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
 class RangeLines:
-    """The lines that start in a range. `offset` is where in the file `data` begins; `raw` are the range's own bytes."""
+    """The lines that start in a range."""
 
     data: bytes
     offset: int
+    """Where in the file `data` begins."""
     raw: memoryview
+    """The range's own bytes; fewer where the file ends before."""
+    etag: str
+    """Of the file that they were read from."""
+
+    @property
+    def end(self) -> int:
+        """Where in the file the lines end: behind the range, when the last one does."""
+        return self.offset + len(self.data)
 
 
 def read_lines(storage: Storage, part: Slice, max_held_line_bytes: int) -> RangeLines:
     """The whole lines that start in [part.start, part.end), the last one read to its end beyond the range if need be.
 
-    Raises FileChanged when the file is not the one that was recorded, LineTooLong when the last line does not end within
-    `max_held_line_bytes` of the range, OSError when the file cannot be read.
+    Of a file that has changed since it was recorded, and says so by its etag, the lines are those which it has now. Raises
+    FileChanged when the file is gone, LineTooLong when the last line does not end within `max_held_line_bytes` of the
+    range, OSError when the file cannot be read.
     """
+    try:
+        lines = _read(storage, part, part.size, part.etag, max_held_line_bytes)
+        etag = storage.etag(part.path)
+        if etag not in (None, part.etag):
+            # What is behind the recorded end may belong to the last line now.
+            lines = _read(storage, part, _NO_END, etag or "", max_held_line_bytes)
+    except FileNotFoundError:
+        etag = None
+    if etag is None:
+        raise FileChanged("is gone; it was there when the load was recorded")
+    return lines
+
+
+def _read(storage: Storage, part: Slice, size: int, etag: str, max_held_line_bytes: int) -> RangeLines:
     # One byte before the range tells whether a line starts right at its beginning.
     before = 1 if part.start else 0
-    try:
-        data = storage.read(part.path, part.start - before, part.end)
-        raw_end = len(data)
-        end = part.end
-        if data and not data.endswith(b"\n") and end < part.size:
-            extension: list[bytes] = []
-            while end < part.size:
-                step = storage.read(part.path, end, min(end + _STEP, part.size))
-                newline = step.find(b"\n")
-                if newline >= 0:
-                    extension.append(step[: newline + 1])
-                    break
-                extension.append(step)
-                end += len(step)
-                if not step or end - part.end > max_held_line_bytes:
-                    break
-            data += b"".join(extension)
-        if storage.etag(part.path) != part.etag:
-            raise FileChanged("changed since it was recorded; what it holds now is for a later run")
-    except FileNotFoundError:
-        raise FileChanged("is gone; it was there when the load was recorded") from None
+    data = storage.read(part.path, part.start - before, part.end)
+    raw_end = len(data)
+    end = part.end
+    if data and not data.endswith(b"\n") and end < size:
+        extension: list[bytes] = []
+        while end < size:
+            step = storage.read(part.path, end, min(end + _STEP, size))
+            newline = step.find(b"\n")
+            if newline >= 0:
+                extension.append(step[: newline + 1])
+                break
+            extension.append(step)
+            end += len(step)
+            if not step or end - part.end > max_held_line_bytes:
+                break
+        data += b"".join(extension)
     if end - part.end > max_held_line_bytes:
         raise LineTooLong(
             f"the line that reaches over byte {part.end} is longer than {max_held_line_bytes} bytes, more than is held in memory"
@@ -57,10 +79,10 @@ def read_lines(storage: Storage, part: Slice, max_held_line_bytes: int) -> Range
     if before and data[:1] != b"\n":
         first = data.find(b"\n") + 1
         if first == 0 or first - before >= part.length:
-            return RangeLines(b"", part.end, raw)
+            return RangeLines(b"", part.end, raw, etag)
     else:
         first = before
-    return RangeLines(data[first:] if first else data, part.start - before + first, raw)
+    return RangeLines(data[first:] if first else data, part.start - before + first, raw, etag)
 
 
 def line_number(storage: Storage, path: str, offset: int) -> int:
@@ -80,3 +102,25 @@ def line_start(storage: Storage, path: str, offset: int) -> int:
             return start + newline + 1
         offset = start
     return 0
+
+
+def next_line(storage: Storage, path: str, offset: int, end: int) -> int:
+    """Where the first line begins at this offset or behind it; `end` when none does before it."""
+    position = offset - 1
+    while position < end:
+        data = storage.read(path, position, min(position + _STEP, end))
+        newline = data.find(b"\n")
+        if newline >= 0:
+            return position + newline + 1
+        if not data:
+            break
+        position += len(data)
+    return end
+
+
+def range_digest(storage: Storage, path: str, start: int, end: int) -> str:
+    """The digest of a file's bytes [start, end), as a load records it. Reads them, four megabytes at a time."""
+    digest = xxhash.xxh3_128()
+    for step in range(start, end, _COUNT_STEP):
+        digest.update(storage.read(path, step, min(step + _COUNT_STEP, end)))
+    return digest.hexdigest()

@@ -7,7 +7,7 @@ their labels) follows from what was written down, so that whoever takes it up af
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import xxhash
@@ -22,6 +22,8 @@ class Slice:
     """The lines of one file that start in the byte range [start, end)."""
 
     path: str
+    event_type: str
+    """What a line is that does not say its type: that of the file's directory."""
     project_id: str
     timestamp_ms: int
     """What an event without `recordedAt` was recorded at: the time in the file's name."""
@@ -44,19 +46,23 @@ class Slice:
         return self.end - self.start
 
 
+MIXED = "mixed"
+"""What the log says of a load of files of several types."""
+
+
 @dataclass(frozen=True)
 class Load:
-    """A recorded group of slices of one event type. `load_id` is a digest of the membership and the block sizes."""
+    """A recorded group of slices, of any types and projects. `load_id` is a digest of the membership and the block sizes."""
 
     load_id: str
-    event_type: str
-    shard: str
     slices: tuple[Slice, ...]
     block_bytes: int
     block_rows: int
     created_ms: int
     """Epoch milliseconds when it was first recorded, or later: the `ingested_at` of its rows counts from here."""
     attempt: int = 1
+    emitted_before: bool = False
+    """This attempt was handed on before, by a bundle that the runner retries: some blocks may be there."""
     committed: bool = False
     """All its rows are acknowledged; only its files are still to be moved."""
     released: frozenset[int] = field(default_factory=frozenset)
@@ -65,6 +71,17 @@ class Load:
     @property
     def bytes(self) -> int:
         return sum(part.length for part in self.slices)
+
+    @property
+    def event_type(self) -> str:
+        """The type of its files, `mixed` when they are of several."""
+        types = {part.event_type for part in self.slices}
+        return types.pop() if len(types) == 1 else MIXED
+
+    @property
+    def kept(self) -> tuple[Slice, ...]:
+        """The slices that it has not given back."""
+        return tuple(part for part in self.slices if part.position not in self.released)
 
     def describe(self) -> str:
         """Its files, for people."""
@@ -123,8 +140,6 @@ def delivery_ms(
 
 
 def make_load(
-    event_type: str,
-    shard: str,
     slices: Iterable[Slice],
     *,
     block_bytes: int,
@@ -132,19 +147,31 @@ def make_load(
     created_ms: int,
     generation: int = 0,
 ) -> Load:
-    """A new load of these slices, in their order. `generation` tells it from an earlier load that gave the same slices back."""
-    members = tuple(replace(part, position=position) for position, part in enumerate(slices))
-    membership = [event_type, block_bytes, block_rows, generation, [(m.path, m.etag, m.start, m.end) for m in members]]
+    """A new load of these slices, by type, project and age, so that its blocks are large.
+
+    `generation` tells it from an earlier load that gave the same slices back.
+    """
+    ordered = sorted(
+        slices, key=lambda part: (part.event_type, part.project_id, part.timestamp_ms, part.path, part.start)
+    )
+    members = tuple(replace(part, position=position) for position, part in enumerate(ordered))
+    membership = [block_bytes, block_rows, generation, [(m.path, m.etag, m.start, m.end) for m in members]]
     load_id = xxhash.xxh3_128_hexdigest(json.dumps(membership).encode())
-    return Load(load_id, event_type, shard, members, block_bytes, block_rows, created_ms)
+    return Load(load_id, members, block_bytes, block_rows, created_ms)
 
 
-def cut_loads(slices: Iterable[Slice], *, load_bytes: int, load_files: int) -> Iterator[list[Slice]]:
-    """Groups slices, in their order, so that each group stays within the bounds (a single larger slice is a group)."""
+def cut_loads(
+    slices: Iterable[Slice], *, load_bytes: int, load_files: int, next_line: Callable[[Slice, int], int]
+) -> Iterator[list[Slice]]:
+    """Groups slices, in their order, so that each group stays within the bounds.
+
+    A slice that is larger than `load_bytes` is cut where lines begin: `next_line` says where the first line begins at an
+    offset of a slice or behind it.
+    """
     group: list[Slice] = []
     size = 0
     for part in slices:
-        for piece in _pieces(part, load_bytes):
+        for piece in _at_lines(part, load_bytes, next_line):
             if group and (size + piece.length > load_bytes or len(group) >= load_files):
                 yield group
                 group, size = [], 0
@@ -152,6 +179,16 @@ def cut_loads(slices: Iterable[Slice], *, load_bytes: int, load_files: int) -> I
             size += piece.length
     if group:
         yield group
+
+
+def _at_lines(part: Slice, length: int, next_line: Callable[[Slice, int], int]) -> Iterator[Slice]:
+    start = part.start
+    while part.end - start > length:
+        end = next_line(part, start + length)
+        yield replace(part, start=start, end=end)
+        start = end
+    if start < part.end or part.length == 0:
+        yield replace(part, start=start)
 
 
 def _pieces(part: Slice, length: int) -> Iterator[Slice]:

@@ -1,15 +1,16 @@
-"""The rows of the load log's two tables: their columns, and what is written of a load and of its slices."""
+"""The rows of the load log's two history tables: their columns, and what is written of a load and of its slices."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
 import pyarrow as pa
 
-from transforms.loads import Load, Slice
+from transforms.loads.load import Load, Slice
 
 LOADS_TABLE = "mastra_admin_ingest_loads"
 FILES_TABLE = "mastra_admin_ingest_files"
@@ -18,6 +19,7 @@ _STATES = {"assigned": 1, "failed": 2, "released": 3, "committed": 4, "finalized
 """Order in which a later state of one attempt replaces an earlier one."""
 COMMITTED = ("committed", "finalized")
 """States of a load whose rows are all acknowledged."""
+_REVISION = 1 << 41
 
 _TIME = pa.timestamp("ms", "UTC")
 LOADS_SCHEMA = pa.schema(
@@ -26,12 +28,12 @@ LOADS_SCHEMA = pa.schema(
         ("input", pa.string()),
         ("run_id", pa.string()),
         ("event_type", pa.string()),
-        ("shard", pa.string()),
         ("state", pa.string()),
         ("attempt", pa.uint32()),
         ("version", pa.uint64()),
         ("created_at", _TIME),
         ("updated_at", _TIME),
+        ("retry_at", _TIME),
         ("block_bytes", pa.uint64()),
         ("block_rows", pa.uint64()),
         ("files", pa.uint32()),
@@ -48,6 +50,7 @@ LOADS_SCHEMA = pa.schema(
 )
 FILES_SCHEMA = pa.schema(
     [
+        ("input", pa.string()),
         ("path", pa.string()),
         ("load_id", pa.string()),
         ("range_start", pa.uint64()),
@@ -72,12 +75,13 @@ FILES_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class SliceOutcome:
-    """What became of one slice: its counts, the digest of its bytes, or why it was given back."""
+    """What became of one slice: its counts and the digest of its bytes."""
 
     lines: int = 0
     rejected: int = 0
     digest: str = ""
     error: str = ""
+    """Why it ends before it was to end, or why it was given back."""
 
 
 @dataclass(frozen=True)
@@ -93,76 +97,148 @@ class LoadCounts:
     events: Mapping[str, int] = field(default_factory=dict)
 
 
-def load_row(load: Load, state: str, counts: LoadCounts, error: str) -> dict[str, Any]:
-    """A load in a state, without the columns that say whose it is."""
-    return {
-        "load_id": load.load_id,
-        "event_type": load.event_type,
-        "shard": load.shard,
-        "state": state,
-        "attempt": load.attempt,
-        "version": version(load.attempt, state),
-        "created_at": load.created_ms,
-        "updated_at": now(),
-        "block_bytes": load.block_bytes,
-        "block_rows": load.block_rows,
-        "files": len(load.slices) - len(load.released),
-        "bytes": load.bytes,
-        "lines": counts.lines,
-        "inserted": counts.inserted,
-        "rejected": counts.rejected,
-        "expired": counts.expired,
-        "events": list(counts.events.items()),
-        "blocks": counts.blocks,
-        "duration_ms": counts.duration_ms,
-        "error": error,
-    }
+@dataclass(frozen=True)
+class LoadRecord:
+    """A load's row, but for what the log itself fills in: whose it is."""
+
+    load: Load
+    state: str
+    counts: LoadCounts = field(default_factory=LoadCounts)
+    error: str = ""
+    retry_ms: int = 0
+    """Epoch milliseconds before which no run tries it again."""
+
+    def row(self) -> dict[str, Any]:
+        load, counts = self.load, self.counts
+        return {
+            "load_id": load.load_id,
+            "event_type": load.event_type,
+            "state": self.state,
+            "attempt": load.attempt,
+            "version": version(load.attempt, self.state),
+            "created_at": load.created_ms,
+            "updated_at": now(),
+            "retry_at": self.retry_ms,
+            "block_bytes": load.block_bytes,
+            "block_rows": load.block_rows,
+            "files": len(load.kept),
+            "bytes": load.bytes,
+            "lines": counts.lines,
+            "inserted": counts.inserted,
+            "rejected": counts.rejected,
+            "expired": counts.expired,
+            "events": list(counts.events.items()),
+            "blocks": counts.blocks,
+            "duration_ms": counts.duration_ms,
+            "error": self.error,
+        }
 
 
-def file_rows(
-    load: Load, slices: Iterable[Slice], state: str, outcomes: Mapping[int, SliceOutcome]
-) -> list[dict[str, Any]]:
-    """Slices of a load in a state, with what became of each, by position."""
-    updated_at = now()
-    rows: list[dict[str, Any]] = []
-    for part in slices:
-        outcome = outcomes.get(part.position, SliceOutcome())
-        rows.append(
-            {
-                "path": part.path,
-                "load_id": load.load_id,
-                "range_start": part.start,
-                "range_end": part.end,
-                "position": part.position,
-                "size": part.size,
-                "etag": part.etag,
-                "modified_at": part.modified_ms,
-                "timestamp": part.timestamp_ms,
-                "project_id": part.project_id,
-                "state": state,
-                "version": version(load.attempt, state),
-                "digest": outcome.digest,
-                "lines": outcome.lines,
-                "rejected": outcome.rejected,
-                "moved_to": "",
-                "error": outcome.error,
-                "updated_at": updated_at,
-            }
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """One slice of a file in the log. Its path is within the input."""
+
+    path: str
+    load_id: str
+    start: int
+    end: int
+    position: int
+    size: int
+    etag: str
+    modified_ms: int
+    timestamp_ms: int
+    project_id: str
+    state: str
+    version: int
+    digest: str = ""
+    lines: int = 0
+    rejected: int = 0
+    moved_to: str = ""
+    error: str = ""
+    load_state: str = ""
+    """The state of its load; '' when the history has no row of it."""
+
+    @property
+    def event_type(self) -> str:
+        """The type of the directory that it was in."""
+        return self.path.partition("/")[0]
+
+    @property
+    def committed(self) -> bool:
+        """Whether all its rows are acknowledged, and are not those of a load that goes on."""
+        return self.state in COMMITTED and self.load_state in COMMITTED
+
+    def slice(self, root: str) -> Slice:
+        """The slice as its load has it."""
+        return Slice(
+            path=os.path.join(root, self.path),
+            event_type=self.event_type,
+            project_id=self.project_id,
+            timestamp_ms=self.timestamp_ms,
+            modified_ms=self.modified_ms,
+            size=self.size,
+            etag=self.etag,
+            start=self.start,
+            end=self.end,
+            position=self.position,
         )
-    return rows
+
+    def revised(self, **changes: Any) -> FileRecord:
+        """The record with other values, which replaces it whatever state it was in."""
+        return replace(self, version=self.version + _REVISION, **changes)
+
+    def row(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "load_id": self.load_id,
+            "range_start": self.start,
+            "range_end": self.end,
+            "position": self.position,
+            "size": self.size,
+            "etag": self.etag,
+            "modified_at": self.modified_ms,
+            "timestamp": self.timestamp_ms,
+            "project_id": self.project_id,
+            "state": self.state,
+            "version": self.version,
+            "digest": self.digest,
+            "lines": self.lines,
+            "rejected": self.rejected,
+            "moved_to": self.moved_to,
+            "error": self.error,
+            "updated_at": now(),
+        }
 
 
-def version(attempt: int, state: str, *, again: bool = False) -> int:
-    """Orders the rows of one key: committed ones last, then by attempt, then by state; `again` for a new error in one state.
+def file_record(load: Load, part: Slice, path: str, state: str, outcome: SliceOutcome | None = None) -> FileRecord:
+    """A slice of a load in a state; `path` is the one within the input."""
+    outcome = outcome or SliceOutcome()
+    return FileRecord(
+        path=path,
+        load_id=load.load_id,
+        start=part.start,
+        end=part.end,
+        position=part.position,
+        size=part.size,
+        etag=part.etag,
+        modified_ms=part.modified_ms,
+        timestamp_ms=part.timestamp_ms,
+        project_id=part.project_id,
+        state=state,
+        version=version(load.attempt, state),
+        digest=outcome.digest,
+        lines=outcome.lines,
+        rejected=outcome.rejected,
+        error=outcome.error,
+    )
+
+
+def version(attempt: int, state: str) -> int:
+    """Orders the rows of one key: committed ones last, then by attempt, then by state.
 
     A commit is final: what an attempt has committed stays so, also when a later attempt had begun meanwhile.
     """
-    return (int(state in COMMITTED) << 40) | (attempt << 8) | (_STATES[state] << 1) | int(again)
-
-
-def attempt_of(version: int) -> int:
-    """The attempt that wrote the row of a version."""
-    return (version >> 8) & 0xFFFF_FFFF
+    return (int(state in COMMITTED) << 40) | (attempt << 8) | (_STATES[state] << 1)
 
 
 def now() -> datetime:

@@ -1,12 +1,12 @@
-"""The directory that event files are taken from: listing, reading, moving, and what keeps two runs apart.
+"""The directory that event files are taken from: listing, reading and moving files.
 
 Layout below the input directory (its last part is `observability` by convention)::
 
     {event type}/{project id}/{YYYYMMDDTHHMMSSZ}_{hex id}.jsonl            pending
     {event type}/{project id}/processed/{same name}                        loaded
-    .ingest/                                                               locks of running pipelines
 
-`Storage` is the contract that every kind of storage fulfils; `transforms.storage.local` is the one for a file system.
+Nothing else is written there. `Storage` is the contract that every kind of storage fulfils; `transforms.storage.local` is
+the one for a file system.
 """
 
 from __future__ import annotations
@@ -78,7 +78,10 @@ class Storage(Protocol):
     root: str
 
     def check_writable(self) -> None:
-        """Raises StorageError when files cannot be moved or locks cannot be taken below the root."""
+        """Raises StorageError when files below the root cannot be moved."""
+
+    def identity(self) -> str:
+        """What the directory is known by, whatever its path: it stays the same when it is renamed."""
 
     def list_pending(
         self,
@@ -113,17 +116,8 @@ class Storage(Protocol):
     def delete(self, path: str, etag: str) -> bool:
         """Deletes a pending file, of a link the link only; False when it was gone. Raises FileChanged as a move does."""
 
-    def exclusive(self, name: str) -> contextlib.AbstractContextManager[None]:
-        """A critical section that one holder at a time is in, over all processes. Blocks; ends with its process."""
-
-    def hold(self, name: str) -> contextlib.AbstractContextManager[None]:
-        """Makes `is_held(name)` true everywhere for as long as it is entered and this process lives. May be held by many."""
-
-    def is_held(self, name: str) -> bool:
-        """Whether a live process holds this name."""
-
-    def forget_dead(self) -> None:
-        """Tidies away what holders left that died."""
+    def older_runs(self) -> list[str]:
+        """Runs of version 0.1 that are under way here, by id: they lock files of their own, and write no journal."""
 
 
 def name_timestamp_ms(name: str) -> int | None:

@@ -16,9 +16,7 @@ from transforms.storage.local_listing import LocalListing, etag_of
 class LocalStorage:
     """A directory on a file system.
 
-    An etag is made of inode, modification time and size, of a link those of what it leads to. Locks are the kernel's
-    (flock), which end with their process, so there is no lease to wait for after a crash; they are as good as the file
-    system's flock when it is a network's.
+    An etag is made of inode, modification time and size, of a link those of what it leads to.
     """
 
     def __init__(self, root: str) -> None:
@@ -28,16 +26,14 @@ class LocalStorage:
         if not os.path.isdir(self.root):
             kind = "is not a directory" if os.path.exists(self.root) else "does not exist"
             raise StorageError(f"--input: {self.root} {kind}; give the directory that holds trace/, span/, log/, …")
-        try:
-            os.makedirs(os.path.join(self.root, CONTROL, "locks"), exist_ok=True)
-            os.makedirs(os.path.join(self.root, CONTROL, "runs"), exist_ok=True)
-            with self.exclusive("check"):
-                pass
-        except OSError as error:
+        if not os.access(self.root, os.W_OK | os.X_OK):
             raise StorageError(
-                f"--input: {self.root} is not writable ({error.strerror}), so that loaded files could not be moved; "
-                "nothing was loaded"
-            ) from error
+                f"--input: {self.root} is not writable, so that loaded files could not be moved; nothing was loaded"
+            )
+
+    def identity(self) -> str:
+        status = os.stat(self.root)
+        return f"{status.st_dev:x}-{status.st_ino:x}"
 
     def list_pending(
         self,
@@ -101,65 +97,21 @@ class LocalStorage:
             return True
         return False
 
-    @contextlib.contextmanager
-    def exclusive(self, name: str) -> Iterator[None]:
-        descriptor = self._lock(os.path.join("locks", name), fcntl.LOCK_EX)
+    def older_runs(self) -> list[str]:
+        runs = os.path.join(self.root, CONTROL, "runs")
+        with contextlib.suppress(OSError):
+            return [name for name in sorted(os.listdir(runs)) if _is_locked(os.path.join(runs, name))]
+        return []
+
+
+def _is_locked(path: str) -> bool:
+    """Whether a process has a lock on a file."""
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
         try:
-            yield
-        finally:
-            os.close(descriptor)
-
-    @contextlib.contextmanager
-    def hold(self, name: str) -> Iterator[None]:
-        descriptor = self._lock(os.path.join("runs", name), fcntl.LOCK_SH)
-        try:
-            yield
-        finally:
-            os.close(descriptor)
-            self._forget_unless_held(name)
-
-    def is_held(self, name: str) -> bool:
-        if not os.path.exists(os.path.join(self.root, CONTROL, "runs", name)):
-            return False  # without writing anything, so that whoever may only read can ask
-        # One prober at a time, since a probe is an exclusive lock that another probe would take for a holder.
-        with self.exclusive("probe"):
-            return self._probe(name)
-
-    def forget_dead(self) -> None:
-        for name in os.listdir(os.path.join(self.root, CONTROL, "runs")):
-            self._forget_unless_held(name)
-
-    def _forget_unless_held(self, name: str) -> None:
-        with contextlib.suppress(OSError), self.exclusive("probe"):
-            if not self._probe(name):
-                os.unlink(os.path.join(self.root, CONTROL, "runs", name))
-
-    def _probe(self, name: str) -> bool:
-        try:
-            descriptor = os.open(os.path.join(self.root, CONTROL, "runs", name), os.O_RDWR)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                return True
-            raise
-        finally:
-            os.close(descriptor)
-        return False
-
-    def _lock(self, path: str, kind: int) -> int:
-        """A descriptor that has the lock; closing it, or the end of the process, gives the lock back."""
-        path = os.path.join(self.root, CONTROL, path)
-        while True:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-            fcntl.flock(descriptor, kind)
-            with contextlib.suppress(FileNotFoundError):
-                if os.fstat(descriptor).st_ino == os.stat(path).st_ino:
-                    return descriptor
-            os.close(descriptor)  # somebody tidied the file away while we waited for it
+            return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    return False
 
 
 def _etag_or_none(path: str) -> str | None:

@@ -1,0 +1,357 @@
+"""Parses one load chunk by chunk, and says of each of its slices how far it came.
+
+What a chunk holds is told by its content, not by the time or the inode of its files: the labels of blocks carry a digest of
+the lines that they were cut from. So whoever takes the load up sees which chunks are in the tables as they are in the
+files now, whether those were touched, have grown, or were away. What has been inserted stays the load's; a slice whose
+file cannot be read on ends where it was read to, and the rest of it is for a later load.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from transforms.blocks.receipts import read_labels
+from transforms.blocks.resume import without_present
+from transforms.blocks.row_block import RowBlock, cut_blocks, label_digest
+from transforms.events import REJECTED_TABLE, TABLES, LineSource
+from transforms.events.parsing import ChunkParser, ParsedChunk
+from transforms.loads import Load, Slice
+from transforms.loads.lines import RangeLines, line_number, range_digest, read_lines
+from transforms.loads.rows import LoadCounts, SliceOutcome
+from transforms.metrics import BYTES_READ, LINES_READ
+from transforms.run import RunFn
+from transforms.storage import StorageError
+
+_DAY_MS = 86_400_000
+_RETRIED_AFTER_MS = 600_000
+"""A load that was recorded longer ago than this has perhaps been tried before, by a bundle that the runner retries."""
+_GIVEN_UP_AFTER = 5
+"""Attempts after which a file that is gone, and of which nobody can say how much is loaded, no longer holds its load up."""
+
+Piece = tuple[Slice, RangeLines]
+
+
+class LoadFailed(Exception):
+    """A load that cannot be finished now. It keeps its files, and a later run goes on with it."""
+
+
+@dataclass
+class _Progress:
+    """How far a slice has come."""
+
+    reached: int
+    """Where in the file the lines end that blocks have."""
+    etag: str
+    """Of the file that the lines before `reached` were last found in."""
+    lines: int = 0
+    rejected: int = 0
+    line: int = 0
+    """Number of the next line; 0 until it is asked for."""
+    read_to: int = 0
+    """Where the last chunk's part of the slice ends."""
+    digest: xxhash.xxh3_128 = field(default_factory=xxhash.xxh3_128)
+    """Of the slice's bytes before `read_to`."""
+    over: bytes = b""
+    """The bytes from there to `reached`: the end of a line that began before."""
+    closed: bool = False
+    """Whether the rest of it was left to a later load."""
+
+
+class LoadParser:
+    """Parses one load. Iterating yields its blocks; what they add up to is in the other methods."""
+
+    def __init__(self, load: Load, stage: RunFn) -> None:
+        self.load = load
+        self.blocks: dict[tuple[str, str], int] = {}
+        """Rows by (table, label)."""
+        self.problems: dict[int, str] = {}
+        """Why slices were given back, or end before they were to, by position."""
+        self.started = time.time()
+        self._stage = stage
+        self._config = stage.config
+        self._resumed = (
+            load.attempt > 1 or load.emitted_before or self.started * 1000 - load.created_ms > _RETRIED_AFTER_MS
+        )
+        self._labels: set[str] | None = None
+        """Of the blocks that are there, once it is asked for."""
+        self._progress = {part.position: _Progress(part.start, part.etag) for part in load.kept}
+        self._events: Counter[str] = Counter()
+        self._present: Counter[str] = Counter()
+        self._expired = 0
+
+    def __iter__(self) -> Iterator[RowBlock]:
+        next_ms = self.load.created_ms
+        for number, chunk in enumerate(self.load.chunks()):
+            ingested_at_ms, next_ms = next_ms, next_ms + self.load.chunk_ms(chunk)
+            members = [part for part in chunk if self._is_open(part)]
+            pieces = self._read(number, members)
+            if not pieces:
+                continue
+            parsed = self._parse(chunk, pieces)
+            digest = _digest(pieces)
+            label = "" if self._of_version_01() else digest
+            suffix = ""
+            if not self._is_as_recorded(number, chunk, pieces, digest):
+                # Another attempt has cut the chunk into blocks that it can no longer be cut into.
+                remainder = without_present(self._stage.client, self.load.load_id, number, parsed)
+                parsed, suffix = remainder.parsed, f"-{self.load.attempt}"
+                ingested_at_ms = next_ms - 1
+                self._present.update(remainder.present)
+            self._count_expired(parsed)
+            for block in cut_blocks(
+                self.load.load_id,
+                number,
+                parsed,
+                ingested_at_ms=ingested_at_ms,
+                block_rows=self.load.block_rows,
+                digest=label,
+                attempt=self.load.attempt,
+                resumed=self._resumed,
+                suffix=suffix,
+            ):
+                self.blocks[block.table, block.label] = block.num_rows
+                yield block
+            for (event_type, _), rows in parsed.rows.items():
+                self._events[event_type] += rows.num_rows
+
+    @property
+    def changed(self) -> frozenset[int]:
+        """Slices whose files are not as they were recorded."""
+        return frozenset(part.position for part in self.load.kept if self._progress[part.position].etag != part.etag)
+
+    def counts(self) -> LoadCounts:
+        """What the blocks so far add up to, with what was in the tables before."""
+        rejected = sum(rows for (table, _), rows in self.blocks.items() if table == REJECTED_TABLE)
+        present_events = sum(rows for event_type, rows in self._present.items() if event_type)
+        return LoadCounts(
+            lines=sum(progress.lines for progress in self._progress.values()),
+            inserted=sum(self.blocks.values()) - rejected + present_events,
+            rejected=rejected + self._present[""],
+            expired=self._expired,
+            blocks=len(self.blocks),
+            events={
+                name: self._events[name] + self._present[name]
+                for name in TABLES
+                if self._events[name] + self._present[name]
+            },
+        )
+
+    def outcomes(self) -> dict[int, SliceOutcome]:
+        """How the slices are that it has not given back, by position."""
+        found = {}
+        for part in self.load.kept:
+            progress = self._progress[part.position]
+            digest = progress.digest.copy()
+            digest.update(progress.over[: max(part.end - progress.read_to, 0)])
+            found[part.position] = SliceOutcome(
+                lines=progress.lines,
+                rejected=progress.rejected,
+                digest=digest.hexdigest(),
+                error=self.problems.get(part.position, ""),
+            )
+        return found
+
+    def _is_open(self, part: Slice) -> bool:
+        return part.position not in self.load.released and not self._progress[part.position].closed
+
+    def _read(self, number: int, members: Sequence[Slice]) -> list[Piece]:
+        """The lines of a chunk's slices. What cannot be read, or is not what it was, is left to a later load."""
+        pieces: list[Piece] = []
+        failed: dict[int, str] = {}
+        for part in members:
+            try:
+                lines = read_lines(self._stage.storage, part, self._config.max_held_line_bytes)
+            except (OSError, StorageError) as error:
+                failed[part.position] = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+                continue
+            problem = self._problem(number, part, lines)
+            if problem:
+                failed[part.position] = problem
+            else:
+                pieces.append((part, lines))
+        if failed:
+            self._leave(number, failed)
+        for part, lines in pieces:
+            self._note(part, lines)
+        return pieces
+
+    def _problem(self, number: int, part: Slice, lines: RangeLines) -> str:
+        """Why the lines of a file that is not as it was recorded are not those of the load; '' when they are."""
+        progress = self._progress[part.position]
+        if lines.etag == progress.etag:
+            return ""
+        if self._is_begun(part):
+            start = self.load.slices[part.position].start
+            if range_digest(self._stage.storage, part.path, start, part.start) == progress.digest.hexdigest():
+                return ""
+            return "was replaced while it was loaded; what it holds now is for a later load"
+        # Whether an earlier attempt has loaded this chunk with the same content is seen by its digest.
+        return "" if self._labels_of(number) else "changed since it was recorded; what it holds now is for a later load"
+
+    def _is_begun(self, part: Slice) -> bool:
+        """Whether blocks have lines of this slice from before the chunk."""
+        return part.start > self.load.slices[part.position].start
+
+    def _leave(self, number: int, failed: dict[int, str]) -> None:
+        """Leaves what could not be read to a later load: all of a slice, or what blocks do not have of it."""
+        if self._stage.log.is_committed(self.load.load_id):
+            raise LoadFailed("it was committed by another worker while it was read, and its files were moved")
+        unclear = self._labels_of(number) and self.load.attempt < _GIVEN_UP_AFTER
+        released: dict[int, str] = {}
+        for position, reason in failed.items():
+            part = self.load.slices[position]
+            if unclear:
+                # An earlier attempt has inserted some of this chunk, and nobody can say which of its lines.
+                raise LoadFailed(f"{part.path} {reason}; a part of it is loaded, and the rest is tried again")
+            if self._progress[position].reached > part.start:
+                self._progress[position].closed = True
+                self._end_slice(position, self._progress[position].reached)
+            else:
+                released[position] = reason
+        if released:
+            self._stage.log.release(self.load, released)
+            self.load = replace(self.load, released=self.load.released | set(released))
+            for position in released:
+                del self._progress[position]
+        self.problems.update(failed)
+
+    def _end_slice(self, position: int, end: int) -> None:
+        """Ends a slice where its lines were read to."""
+        slices = list(self.load.slices)
+        slices[position] = replace(slices[position], end=end)
+        self.load = replace(self.load, slices=tuple(slices))
+
+    def _note(self, part: Slice, lines: RangeLines) -> None:
+        """Takes note of how far a slice was read."""
+        progress = self._progress[part.position]
+        if len(lines.raw):
+            progress.digest.update(lines.raw)
+            progress.read_to = part.start + len(lines.raw)
+            if lines.data and lines.end > progress.read_to:
+                progress.over = lines.data[progress.read_to - lines.end :]
+            else:
+                progress.over = progress.over[len(lines.raw) :]
+            progress.reached = progress.read_to + len(progress.over)
+        progress.etag = lines.etag
+        whole = self.load.slices[part.position]
+        if lines.etag != whole.etag and part.end == whole.end:
+            # What the file has now may end before the recorded end, or go on with a line that was cut there.
+            is_last = whole.end == whole.size
+            self._end_slice(part.position, progress.reached if is_last else min(whole.end, progress.reached))
+        BYTES_READ.add(len(lines.raw))
+
+    def _labels_of(self, number: int) -> set[str]:
+        """The labels of the chunk's blocks that earlier attempts have inserted."""
+        if self._labels is None:
+            self._labels = read_labels(self._stage.client, self.load.load_id)
+        return {label for label in self._labels if label.startswith(f"{number}.")}
+
+    def _of_version_01(self) -> bool:
+        """Whether blocks of the load have labels without digests."""
+        if not self._resumed:
+            return False
+        self._labels_of(0)
+        return any(label.count(".") == 2 for label in self._labels or ())
+
+    def _is_as_recorded(self, number: int, chunk: Sequence[Slice], pieces: Sequence[Piece], digest: str) -> bool:
+        """Whether the chunk is cut into the same blocks as in every earlier attempt that has inserted some of it."""
+        in_order = len(pieces) == len(chunk) and all(lines.etag == part.etag for part, lines in pieces)
+        if in_order and not self._resumed:
+            return True
+        there = self._labels_of(number)
+        if not there:
+            return True
+        if any(label.count(".") == 2 for label in there):
+            return in_order  # version 0.1 went by etags alone
+        return {label_digest(label) for label in there} == {digest}
+
+    def _parse(self, chunk: Sequence[Slice], pieces: Sequence[Piece]) -> ParsedChunk:
+        # By the recorded ranges, so that a row keeps its place when the chunk has lost a file.
+        begins = dict(zip(chunk, accumulate((part.length for part in chunk), initial=0), strict=False))
+        sequence = [begins[part] + lines.offset - part.start for part, lines in pieces]
+        parsed, read, rejected = self._parse_once(pieces, [1] * len(pieces), sequence)
+        if parsed.rejected is not None and any(lines.offset for _, lines in pieces):
+            # Only rejected lines need their number, and only in a large file is it not known from the chunk itself.
+            parsed, read, rejected = self._parse_once(pieces, [self._line(*piece) for piece in pieces], sequence)
+        self._check_rejected(read, rejected)
+        for part, lines in pieces:
+            progress = self._progress[part.position]
+            progress.lines += read[part.position]
+            progress.rejected += rejected[part.position]
+            if progress.line:
+                progress.line += lines.data.count(b"\n")
+            LINES_READ.add(read[part.position])
+        return parsed
+
+    def _line(self, part: Slice, lines: RangeLines) -> int:
+        """The number of the first of these lines; counts those before it once for each slice."""
+        progress = self._progress[part.position]
+        if not progress.line:
+            progress.line = line_number(self._stage.storage, part.path, lines.offset)
+        return progress.line
+
+    def _parse_once(
+        self, pieces: Sequence[Piece], line_numbers: Sequence[int], sequence: Sequence[int]
+    ) -> tuple[ParsedChunk, Counter[int], Counter[int]]:
+        """The rows, and the lines and rejected lines of each slice."""
+        parser = ChunkParser(self._config.max_line_bytes)
+        read: Counter[int] = Counter()
+        for (part, lines), number, first in zip(pieces, line_numbers, sequence, strict=True):
+            source = LineSource(
+                path=self._stage.log.within(part.path),
+                event_type=part.event_type,
+                project_id=part.project_id,
+                recorded_at_ms=part.timestamp_ms,
+                offset=lines.offset,
+                line=number,
+                sequence=first,
+            )
+            read[part.position] += parser.add(lines.data, source).lines
+        parsed = parser.finish()
+        rejected: Counter[int] = Counter()
+        if parsed.rejected is not None:
+            by_path = {self._stage.log.within(part.path): part.position for part, _ in pieces}
+            for path, count in Counter(parsed.rejected.column("file").to_pylist()).items():
+                rejected[by_path[path]] += count
+        return parsed, read, rejected
+
+    def _check_rejected(self, read: Counter[int], more: Counter[int]) -> None:
+        """Raises LoadFailed when the load has more bad lines than it may have, before those of this chunk are inserted."""
+        by_position = Counter({position: progress.rejected for position, progress in self._progress.items()}) + more
+        rejected = sum(by_position.values())
+        lines = sum(progress.lines for progress in self._progress.values()) + sum(read.values())
+        limit, ratio = self._config.max_rejected, self._config.max_rejected_ratio
+        if (limit is not None and rejected > limit) or (lines and rejected / lines > ratio):
+            option = (
+                f"--max_rejected={limit}" if limit is not None and rejected > limit else f"--max_rejected_ratio={ratio}"
+            )
+            worst = max(by_position, key=lambda position: by_position[position])
+            raise LoadFailed(
+                f"{rejected} of {lines} lines are bad, more than {option} allows; most of them in "
+                f"{self.load.slices[worst].path} ({by_position[worst]} bad lines)"
+            )
+
+    def _count_expired(self, parsed: ParsedChunk) -> None:
+        for (event_type, _), rows in parsed.rows.items():
+            days = self._config.ttl_days.get(event_type)
+            if days:
+                cutoff = pa.scalar(int(self.started * 1000) - days * _DAY_MS, pa.int64())
+                times = rows.column(TABLES[event_type].time_column).cast(pa.int64())
+                self._expired += pc.sum(pc.less(times, cutoff)).as_py() or 0
+
+
+def _digest(pieces: Sequence[Piece]) -> str:
+    """Of the lines of a chunk, and which file's they are."""
+    digest = xxhash.xxh3_64()
+    for part, lines in pieces:
+        digest.update(f"{part.position} {lines.offset} {len(lines.data)}\n".encode())
+        digest.update(lines.data)
+    return digest.hexdigest()
