@@ -118,6 +118,7 @@ class IngestionWorker:
         self._on_page = on_page or (lambda page: None)
         self._client: ClickHouse | None = None
         self._checked: SchemaStatus | None = None
+        """What the database has, until it is used."""
         self._journal: Journal | None = None
         self._named: tuple[tuple[str, str], str] | None = None
         """Where the input was when it was last looked at, and its name."""
@@ -185,7 +186,7 @@ class IngestionWorker:
         report.clear()
         metrics.reset_local_counts()
         self._check_input()
-        if self._checked is None:
+        if self._journal is None:
             self._checked = self._fit_schema()
         config = replace(
             self.config,
@@ -260,11 +261,8 @@ class IngestionWorker:
 
     def _prepared(self, config: IngestConfig, tail: Tail, run: ExitStack) -> IngestConfig:
         """The configuration of the run's pipelines, from before the first of which the run counts as alive."""
-        if self._began_at is None:
-            self._began_at = tail.head
-            self._checked = self._fit_schema()
-        status = self._checked
-        assert status is not None
+        self._began_at = tail.head if self._began_at is None else self._began_at
+        status, self._checked = self._checked or self._fit_schema(), None
         config = replace(
             config,
             ttl_days=dict(status.ttl_days),

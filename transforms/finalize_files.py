@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindow
@@ -221,7 +222,7 @@ def _records(end: _Ended, part: Slice, known: Sequence[FileRecord] | None, stage
     """What is recorded of a slice of a file that was moved or could not be: by all loads that have one of it."""
     is_moved = part.path in end.moves
     state = "finalized" if is_moved else "committed"
-    result = {
+    result: dict[str, Any] = {
         "moved_to": stage.log.within(end.moves[part.path]) if is_moved else "",
         "error": end.move_errors.get(part.path, ""),
     }

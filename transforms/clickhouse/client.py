@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from types import SimpleNamespace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -183,7 +184,7 @@ class ClickHouseConfig:
 
 
 class ClickHouse:
-    """A client that threads may share: each has a connection of its own inside, all closed by `close`.
+    """A client that threads may share: they share its connections to a server, and have one each to an embedded engine.
 
     Every method blocks, raises `ClickHouseError`, and is tried again as configured when the failure may pass. After one
     that was given up, what follows is tried only once until something succeeds: a server that is away costs the retries
@@ -196,10 +197,11 @@ class ClickHouse:
         problems = config.problems()
         if problems:
             raise ClickHouseError("; ".join(problems))
-        self._local = threading.local()
+        self._local: threading.local | SimpleNamespace = _place(config)
         self._clients: weakref.WeakSet[Client] = weakref.WeakSet()
         """Those of threads that have ended are gone with them."""
         self._lock = threading.Lock()
+        self._opening = threading.Lock() if not config.embedded else contextlib.nullcontext()
         self._closed = False
         self._away = False
         self.server_version: str = self._retrying(lambda client: client.server_version)
@@ -222,7 +224,7 @@ class ClickHouse:
         """Closes the connections of all threads; waits for what they are doing. Using the client afterwards is an error."""
         with self._lock:
             self._closed = True
-            self._local = threading.local()
+            self._local = _place(self.config)
             clients = list(self._clients)
         for client in clients:
             _close(client)
@@ -313,7 +315,9 @@ class ClickHouse:
         client: Client | None = getattr(self._local, "client", None)
         opened = client is not None
         try:
-            client = client or self._open()
+            if client is None:
+                with self._opening:
+                    client = getattr(self._local, "client", None) or self._open()
             opened = True
             return operation(client)
         except (driver.Error, urllib3.exceptions.HTTPError, OSError) as error:
@@ -338,13 +342,20 @@ class ClickHouse:
     def _discard(self, client: Client | None) -> None:
         """Drops a connection that has failed.
 
-        A handle of the embedded engine would answer the next query with rows of the failed one first.
+        A handle of the embedded engine would answer the next query with rows of the failed one first. Other threads may be
+        using the connections to a server: `close` closes these.
         """
-        if client is not None:
+        if client is not None and getattr(self._local, "client", None) is client:
             self._local.client = None
+        if client is not None and self.config.embedded:
             with self._lock:
                 self._clients.discard(client)
             _close(client)
+
+
+def _place(config: ClickHouseConfig) -> threading.local | SimpleNamespace:
+    """Where the connection is kept that a thread uses."""
+    return threading.local() if config.embedded else SimpleNamespace()
 
 
 def _close(client: Client) -> None:

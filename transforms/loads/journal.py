@@ -44,6 +44,10 @@ _SCHEMA = pa.schema(
 _WRITE: Mapping[str, Any] = {"insert_quorum": "auto", "insert_quorum_parallel": 0}
 _READ: Mapping[str, Any] = {"select_sequential_consistency": 1}
 """What it takes on a cluster, so that a worker reads what another one has written through another replica."""
+_VERSIONS_END = (
+    "(SELECT max(toUnixTimestamp64Milli(created_at) + 3 + intDiv(6 * bytes, greatest(block_bytes, 1)) "
+    f"+ intDiv(bytes, 32 * greatest(block_rows, 1))) FROM {LOADS_TABLE})"
+)
 _HOLES = 1000
 """Numbers without an entry that are skipped at most, each of which is a crash of the server."""
 
@@ -113,8 +117,10 @@ class Journal:
             settings=self._read,
         )
         unfinished: dict[str, Holding] = {}
-        if rows[-1]["low"] == 0 if rows else self._older is None:
-            unfinished |= {holding.load_id: holding for holding in self._before_the_journal()}
+        older = self._older
+        if rows[-1]["low"] == 0 if rows else older is None:
+            older = self._before_the_journal()
+            unfinished |= older.unfinished
         for row in rows:
             unfinished.pop(row["load_id"], None)
             if row["state"] == "finalized":
@@ -135,11 +141,9 @@ class Journal:
             )
         if rows:
             return Tail(rows[-1]["number"], rows[-1]["versions_end"], unfinished)
-        if self._older is not None:
-            return self._older
-        tail = Tail(0, self._versions_before_the_journal(), unfinished)
-        self._older = None if unfinished else tail
-        return tail
+        assert older is not None
+        self._older = None if older.unfinished else older
+        return older
 
     def append(self, tail: Tail, loads: Iterable[Load]) -> bool:
         """Gives loads to this run, in the attempt that they say; False when another entry was written since `tail`."""
@@ -202,19 +206,23 @@ class Journal:
         )
         return rows[0]["writer"] if rows else ""
 
-    def _before_the_journal(self) -> list[Holding]:
-        """Unfinished loads of version 0.1, which wrote no journal."""
+    def _before_the_journal(self) -> Tail:
+        """What version 0.1 has left, which wrote no journal, and a bound of the versions that it has given to rows."""
         rows = self._client.query(
             f"""
+            SELECT * FROM (
             SELECT load_id, run_id, attempt, toUnixTimestamp64Milli(created_at) AS created_ms, block_bytes, block_rows,
-                   toString(state) AS state_name, error
+                   toString(state) AS state_name, error,
+                   {_VERSIONS_END} AS versions_end
             FROM {LOADS_TABLE} FINAL WHERE input = {{input:String}} AND state != 'finalized'
             AND load_id NOT IN (SELECT load_id FROM {JOURNAL_TABLE} WHERE input = {{input:String}})
-            ORDER BY created_at, load_id
+            UNION ALL
+            SELECT '', '', 0, 0, 0, 0, '', '', {_VERSIONS_END}
+            ) ORDER BY created_ms, load_id
             """,
             {"input": self._input},
         )
-        return [
+        holdings = [
             Holding(
                 load_id=row["load_id"],
                 number=0,
@@ -227,15 +235,6 @@ class Journal:
                 error=row["error"],
             )
             for row in rows
+            if row["load_id"]
         ]
-
-    def _versions_before_the_journal(self) -> int:
-        """A bound of what version 0.1 has given to rows, of whatever input."""
-        (row,) = self._client.query(
-            f"""
-            SELECT max(toUnixTimestamp64Milli(created_at) + 3 + intDiv(6 * bytes, greatest(block_bytes, 1))
-                       + intDiv(bytes, 32 * greatest(block_rows, 1))) AS end_ms
-            FROM {LOADS_TABLE}
-            """
-        )
-        return int(row["end_ms"])
+        return Tail(0, int(rows[0]["versions_end"]), {holding.load_id: holding for holding in holdings})
