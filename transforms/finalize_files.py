@@ -124,10 +124,14 @@ def finalize_loads(group: Sequence[ParsedLoad], stage: RunFn) -> list[LoadResult
     with nothing half done that another attempt would not finish.
     """
     log = stage.log
+    receipts = read_receipts(stage.client, [parsed.load.load_id for parsed in group if not parsed.load.committed])
+    # After the receipts: a commit that is not there by now can at most come at the same time as this one.
     states = log.states([parsed.load.load_id for parsed in group])
-    open_loads = [parsed for parsed in group if states.get(parsed.load.load_id) not in COMMITTED]
-    receipts = read_receipts(stage.client, [parsed.load.load_id for parsed in open_loads])
-    ended = [_end(parsed, receipts.get(parsed.load.load_id), stage) for parsed in group]
+    open_loads = {load_id for load_id in receipts if states.get(load_id) not in COMMITTED}
+    ended = [
+        _end(parsed, receipts[parsed.load.load_id] if parsed.load.load_id in open_loads else None, stage)
+        for parsed in group
+    ]
     for end in ended:
         if not end.committed_now and end.committed:
             (end.load,) = _recorded([end.load], stage)
@@ -147,10 +151,14 @@ def finalize_loads(group: Sequence[ParsedLoad], stage: RunFn) -> list[LoadResult
     )
     done = [end for end in ended if end.committed]
     _move(done, stage)
+    # What another worker has committed meanwhile stays: it may have read what this one could not.
+    is_mine = {end.load.load_id for end in done if end.committed_now and not end.parsed.problems}
     log.write_loads(
-        LoadRecord(end.load, "finalized", end.counts) for end in done if end.committed_now and not end.move_errors
+        LoadRecord(end.load, "finalized", end.counts)
+        for end in done
+        if end.load.load_id in is_mine and not end.move_errors
     )
-    kept = [end for end in done if end.move_errors or not end.committed_now]
+    kept = [end for end in done if end.move_errors or end.load.load_id not in is_mine]
     log.copy_loads(
         {end.load.load_id: "committed" if end.move_errors else "finalized" for end in kept},
         {end.load.load_id: f"{len(end.move_errors)} files could not be moved" for end in kept if end.move_errors},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -18,18 +17,19 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from beam_pipeline import IngestionWorker, SchemaOptions, SchemaOutOfDate, run_migrations
 from beam_pipeline.generate import GenerateOptions, generate
 from tests.support.dataset import Dataset, event, make_dataset, wrongs
-from transforms import parse_jsonl
+from tests.support.stages import Worker
+from transforms import load_parser
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 from transforms.config import IngestConfig
 from transforms.events import TABLES
 from transforms.finalize_files import FinalizeFiles
-from transforms.loads import Slice
+from transforms.loads import Load, Slice
+from transforms.loads.journal import JOURNAL_TABLE, Holding
 from transforms.loads.lines import RangeLines, read_lines
 from transforms.loads.rows import FILES_TABLE, LOADS_TABLE
-from transforms.match_files import Page, in_delivery_order, match_files
+from transforms.match_files import Page
 from transforms.parse_jsonl import ParseJsonl
-from transforms.record_loads import record_loads
-from transforms.storage import Storage, StorageError, open_storage
+from transforms.storage import Storage, StorageError
 from transforms.write_to_clickhouse import WriteToClickHouse
 
 
@@ -57,6 +57,16 @@ def write(root: Path, count: int, *, kind: str = "trace", name: str = "20261120T
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(event(kind, f"{name}-{n}") + "\n" for n in range(count)) + "broken\n")
     return path
+
+
+def recorded_loads(client: ClickHouse, config: IngestConfig) -> list[Load]:
+    """The loads of an input as they were recorded."""
+    entries = client.query(
+        "SELECT load_id, number, run_id, attempt, toUnixTimestamp64Milli(created_at) AS created_ms, block_bytes, block_rows "
+        f"FROM {JOURNAL_TABLE} WHERE input = {{input:String}}",
+        {"input": config.name},
+    )
+    return config.load_log(client).read(Holding(**entry) for entry in entries)
 
 
 def test_everything_arrives_once(worker: IngestionWorker, root: Path) -> None:
@@ -102,6 +112,7 @@ def test_a_bundle_that_is_retried_after_its_load_was_finished_changes_nothing(
     worker: IngestionWorker, root: Path, config: IngestConfig
 ) -> None:
     dataset: Dataset = make_dataset(root)
+    worker.config = replace(config, load_files=8)
     run_id = worker.process_once().run_id
     logged = [
         f"SELECT load_id, state, lines, inserted, rejected, events FROM {LOADS_TABLE} FINAL ORDER BY ALL",
@@ -109,9 +120,8 @@ def test_a_bundle_that_is_retried_after_its_load_was_finished_changes_nothing(
     ]
     before = [worker.client.query(sql) for sql in logged]
     config = replace(config, run_id=run_id)
-    log = config.load_log(worker.client)
     # As the runner has them: elements that came out of RecordLoads, before anything of them was inserted.
-    loads = [replace(log.read(row["load_id"]), committed=False) for row in before[0]]
+    loads = recorded_loads(worker.client, config)
     assert len(loads) > 1
     with beam.Pipeline(FnApiRunner()) as pipeline:
         (pipeline | beam.Create(loads) | ParseJsonl(config) | WriteToClickHouse(config) | FinalizeFiles(config))
@@ -127,10 +137,7 @@ def test_a_worker_that_the_runner_gave_up_finishes_the_load_while_it_is_retried(
         lines: list[tuple[str, str | None]] = [(event("log", f"{file}-{line}"), f"{file}-{line}") for line in range(9)]
         dataset.add_file("log", "p", f"20261120T12000{file}Z_00.jsonl", lines)
     config = replace(config, run_id="r", block_bytes=1_000)
-    storage = open_storage(config.input)
-    found = match_files(storage, config, lambda path, reason: None)
-    files = list(in_delivery_order(found, int(time.time() * 1000), config))
-    (load,) = record_loads(files, "log-0", config.load_log(worker.client), storage, config)
+    (load,) = Worker(worker.client, config).record()
 
     def run() -> None:
         with beam.Pipeline(FnApiRunner()) as pipeline:
@@ -145,7 +152,7 @@ def test_a_worker_that_the_runner_gave_up_finishes_the_load_while_it_is_retried(
             run()  # the one that was given up: it commits the load and moves its files
         return read_lines(storage, part, limit)
 
-    monkeypatch.setattr(parse_jsonl, "read_lines", read_behind_the_other)
+    monkeypatch.setattr(load_parser, "read_lines", read_behind_the_other)
     run()
     assert len(reads) == 2
     assert wrongs(worker.client, dataset) == []

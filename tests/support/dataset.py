@@ -126,7 +126,7 @@ def wrongs(client: ClickHouse, dataset: Dataset) -> list[str]:
             )
         found += _rollup_wrongs(client, event_type)
     rows = client.query(f"SELECT file, byte_offset, count() AS n FROM {REJECTED_TABLE} GROUP BY file, byte_offset")
-    rejected = Counter({(os.path.relpath(row["file"], dataset.root), row["byte_offset"]): row["n"] for row in rows})
+    rejected = Counter({(row["file"], row["byte_offset"]): row["n"] for row in rows})
     for place in [place for place, times in rejected.items() if place[0] in dataset.lost_files and times == 1]:
         del rejected[place]
     if rejected != Counter(dataset.rejected):

@@ -17,14 +17,15 @@ from apache_beam.utils.timestamp import Timestamp
 from transforms.adopt_loads import adopt_loads
 from transforms.blocks.row_block import RowBlock
 from transforms.clickhouse import ClickHouse
-from transforms.config import IngestConfig, shard_of
+from transforms.config import IngestConfig
 from transforms.finalize_files import LoadResult, _FinalizeFilesFn
 from transforms.loads import Load
+from transforms.loads.runs import Lease
 from transforms.match_files import in_delivery_order, match_files
 from transforms.parse_jsonl import ParsedLoad, _ParseJsonlFn
 from transforms.record_loads import record_loads
 from transforms.run import RunFn
-from transforms.storage import PendingFile, Storage, open_storage
+from transforms.storage import Storage, open_storage
 from transforms.write_to_clickhouse import _WriteBlocksFn
 
 READS = ("query", "query_arrow", "list_pending", "etag", "read")
@@ -82,30 +83,25 @@ class Worker:
     def run(self) -> list[LoadResult]:
         """What the pipeline does: takes up what dead runs left, then loads what is pending."""
         stage = self.stage(RunFn)
-        return self.finish(adopt_loads(stage.log, stage.storage, self.config.run_id)) + self.finish(self.record())
+        adopted = adopt_loads(stage.journal, stage.log, stage.client, self.config.run_id)
+        return self.finish(adopted) + self.finish(self.record())
 
     def record(self) -> list[Load]:
         """The loads of what is pending."""
         stage = self.stage(RunFn)
-        groups: dict[str, list[PendingFile]] = {}
-        first_ms = max(int(time.time() * 1000), stage.log.versions_end_ms())
+        first_ms = max(int(time.time() * 1000), stage.journal.look().versions_end_ms)
         found = match_files(stage.storage, self.config, lambda path, reason: None)
-        for file in in_delivery_order(found, first_ms, self.config):
-            groups.setdefault(shard_of(file.event_type, file.project_id), []).append(file)
-        return [
-            load
-            for shard, files in groups.items()
-            for load in record_loads(files, shard, stage.log, stage.storage, self.config)
-        ]
+        files = list(in_delivery_order(found, first_ms, self.config))
+        return record_loads(files, stage) if files else []
 
     def finish(self, loads: Iterable[Load]) -> list[LoadResult]:
-        """Parses and inserts loads, commits them and moves their files."""
+        """Parses and inserts loads, commits them and moves their files, one load after the other."""
         parse, write, finalize = (self.stage(kind) for kind in (_ParseJsonlFn, _WriteBlocksFn, _FinalizeFilesFn))
         return [
             result
             for load in loads
             for parsed in one_bundle(cast(_WriteBlocksFn, write), parse.process(load))
-            for result in finalize.process(parsed)
+            for result in finalize._finalize([parsed])
         ]
 
     def stage(self, kind: type[Fn]) -> Fn:
@@ -113,7 +109,11 @@ class Worker:
         fn = kind(self.config)
         fn.client = cast(ClickHouse, _Stepwise(self.client, self._announce))
         fn.storage = cast(Storage, _Stepwise(open_storage(self.config.input), self._announce))
+        fn.journal = self.config.journal(fn.client)
         fn.log = self.config.load_log(fn.client)
+        fn.lease = Lease(
+            fn.client, run_id=self.config.run_id, input=self.config.name, lease_s=1e9, holder=fn.journal.holder
+        )
         if isinstance(fn, _WriteBlocksFn):
             fn._pool = cast(Any, InThisThread())
         return fn

@@ -65,7 +65,7 @@ def cut_blocks(
     *,
     ingested_at_ms: int,
     block_rows: int,
-    digest: str,
+    digest: str = "",
     attempt: int = 1,
     resumed: bool = False,
     suffix: str = "",
