@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import apache_beam as beam
 
@@ -60,8 +60,9 @@ class _ParseJsonlFn(RunFn):
     def process(self, load: Load) -> Iterator[RowBlock | ParsedLoad]:
         parser, error, is_left = LoadParser(load, self), "", False
         try:
-            if load.committed:
-                pass
+            # A runner may retry a bundle after the load was committed, without a file that could not be read then.
+            if load.committed or self.log.is_committed(load.load_id):
+                parser.load = replace(load, committed=True)
             elif interrupt.requested.is_set():
                 is_left = True  # it stays recorded as it is, and the next run takes it up
             else:
