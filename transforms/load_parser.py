@@ -92,10 +92,9 @@ class LoadParser:
         for number, chunk in enumerate(self.load.chunks()):
             ingested_at_ms, next_ms = next_ms, next_ms + self.load.chunk_ms(chunk)
             members = [part for part in chunk if self._is_open(part)]
-            pieces = self._read(number, members)
+            pieces, parsed = self._parse(number, chunk, self._read(number, members))
             if not pieces:
                 continue
-            parsed = self._parse(chunk, pieces)
             digest = _digest(pieces)
             label = "" if self._of_version_01() else digest
             suffix = ""
@@ -179,8 +178,6 @@ class LoadParser:
                 pieces.append((part, lines))
         if failed:
             self._leave(number, failed)
-        for part, lines in pieces:
-            self._note(part, lines)
         return pieces
 
     def _problem(self, number: int, part: Slice, lines: RangeLines) -> str:
@@ -273,23 +270,37 @@ class LoadParser:
             return in_order  # version 0.1 went by etags alone
         return {label_digest(label) for label in there} == {digest}
 
-    def _parse(self, chunk: Sequence[Slice], pieces: Sequence[Piece]) -> ParsedChunk:
-        # By the recorded ranges, so that a row keeps its place when the chunk has lost a file.
-        begins = dict(zip(chunk, accumulate((part.length for part in chunk), initial=0), strict=False))
-        sequence = [begins[part] + lines.offset - part.start for part, lines in pieces]
-        parsed, read, rejected = self._parse_once(pieces, [1] * len(pieces), sequence)
-        if parsed.rejected is not None and any(lines.offset for _, lines in pieces):
-            # Only rejected lines need their number, and only in a large file is it not known from the chunk itself.
-            parsed, read, rejected = self._parse_once(pieces, [self._line(*piece) for piece in pieces], sequence)
-        self._check_rejected(read, rejected)
+    def _parse(self, number: int, chunk: Sequence[Slice], pieces: list[Piece]) -> tuple[list[Piece], ParsedChunk]:
+        """The rows of a chunk, and the pieces that they are of: files with too many bad lines are left to a later load."""
+        while True:
+            parsed, read, rejected = self._parse_pieces(chunk, pieces)
+            worst, reason = self._too_many(read, rejected)
+            if not reason:
+                break
+            self._leave(number, {worst: reason})
+            pieces = [(part, lines) for part, lines in pieces if part.position != worst]
         for part, lines in pieces:
+            self._note(part, lines)
             progress = self._progress[part.position]
             progress.lines += read[part.position]
             progress.rejected += rejected[part.position]
             if progress.line:
                 progress.line += lines.data.count(b"\n")
             LINES_READ.add(read[part.position])
-        return parsed
+        return pieces, parsed
+
+    def _parse_pieces(
+        self, chunk: Sequence[Slice], pieces: Sequence[Piece]
+    ) -> tuple[ParsedChunk, Counter[int], Counter[int]]:
+        """The rows, and the lines and rejected lines of each slice."""
+        # By the recorded ranges, so that a row keeps its place when the chunk has lost a file.
+        begins = dict(zip(chunk, accumulate((part.length for part in chunk), initial=0), strict=False))
+        sequence = [begins[part] + lines.offset - part.start for part, lines in pieces]
+        found = self._parse_once(pieces, [1] * len(pieces), sequence)
+        if found[0].rejected is not None and any(lines.offset for _, lines in pieces):
+            # Only rejected lines need their number, and only in a large file is it not known from the chunk itself.
+            found = self._parse_once(pieces, [self._line(*piece) for piece in pieces], sequence)
+        return found
 
     def _line(self, part: Slice, lines: RangeLines) -> int:
         """The number of the first of these lines; counts those before it once for each slice."""
@@ -301,7 +312,6 @@ class LoadParser:
     def _parse_once(
         self, pieces: Sequence[Piece], line_numbers: Sequence[int], sequence: Sequence[int]
     ) -> tuple[ParsedChunk, Counter[int], Counter[int]]:
-        """The rows, and the lines and rejected lines of each slice."""
         parser = ChunkParser(self._config.max_line_bytes)
         read: Counter[int] = Counter()
         for (part, lines), number, first in zip(pieces, line_numbers, sequence, strict=True):
@@ -323,21 +333,25 @@ class LoadParser:
                 rejected[by_path[path]] += count
         return parsed, read, rejected
 
-    def _check_rejected(self, read: Counter[int], more: Counter[int]) -> None:
-        """Raises LoadFailed when the load has more bad lines than it may have, before those of this chunk are inserted."""
-        by_position = Counter({position: progress.rejected for position, progress in self._progress.items()}) + more
-        rejected = sum(by_position.values())
+    def _too_many(self, read: Counter[int], more: Counter[int]) -> tuple[int, str]:
+        """The slice with most bad lines in a chunk, and the reason, when the load would have more than it may; else ''."""
+        rejected = sum(progress.rejected for progress in self._progress.values()) + sum(more.values())
         lines = sum(progress.lines for progress in self._progress.values()) + sum(read.values())
         limit, ratio = self._config.max_rejected, self._config.max_rejected_ratio
-        if (limit is not None and rejected > limit) or (lines and rejected / lines > ratio):
-            option = (
-                f"--max_rejected={limit}" if limit is not None and rejected > limit else f"--max_rejected_ratio={ratio}"
-            )
-            worst = max(by_position, key=lambda position: by_position[position])
-            raise LoadFailed(
-                f"{rejected} of {lines} lines are bad, more than {option} allows; most of them in "
-                f"{self.load.slices[worst].path} ({by_position[worst]} bad lines)"
-            )
+        if limit is not None and rejected > limit:
+            option = f"--max_rejected={limit}"
+        elif lines and rejected / lines > ratio:
+            option = f"--max_rejected_ratio={ratio}"
+        else:
+            return 0, ""
+        if not more:
+            return 0, ""
+        ((worst, bad),) = more.most_common(1)
+        progress = self._progress[worst]
+        return worst, (
+            f"{progress.rejected + bad} of {progress.lines + read[worst]} lines are bad, more than {option} allows for all "
+            "files of a load; what is not loaded of it stays pending"
+        )
 
     def _count_expired(self, parsed: ParsedChunk) -> None:
         for (event_type, _), rows in parsed.rows.items():

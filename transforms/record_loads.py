@@ -132,14 +132,15 @@ def _gaps(storage: Storage, file: PendingFile, records: Sequence[FileRecord]) ->
     if not records:
         yield 0, file.size
         return
-    reached = 0
+    reached, was_end = 0, False
     for record in sorted(records, key=lambda record: record.start):
         if record.start > reached:
             yield reached, record.start
-        reached = max(reached, record.end)
+        if record.end > reached:
+            reached, was_end = record.end, record.end == record.size
     if reached < file.size:
-        # A file that grew may have been cut in the middle of a line, which was taken for a line then. Take it whole now.
-        yield line_start(storage, file.path, reached), file.size
+        # A file that grew may have ended in the middle of a line, which was taken for a line then. Take it whole now.
+        yield line_start(storage, file.path, reached) if was_end else reached, file.size
 
 
 def _slice(file: PendingFile, start: int, end: int) -> Slice:
@@ -225,7 +226,7 @@ def record_loads(files: Sequence[PendingFile], stage: RunFn) -> list[Load]:
             log.write_loads(LoadRecord(load, "assigned") for load in loads)
             break
     log.write_files(
-        record.revised(etag=file.etag, size=file.size, state="committed", error="")
+        record.revised(etag=file.etag, state="committed", error="")
         for file, records in assignment.grown
         for record in records
     )
@@ -261,9 +262,7 @@ def finish_loaded(loaded: Sequence[tuple[PendingFile, list[FileRecord]]], stage:
         else:
             FILES_LOADED.add(left)
         changed += [
-            record.revised(
-                etag=file.etag, size=file.size, state="finalized", moved_to=stage.log.within(target), error=""
-            )
+            record.revised(etag=file.etag, state="finalized", moved_to=stage.log.within(target), error="")
             for record in records
         ]
     stage.log.write_files(changed)
