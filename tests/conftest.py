@@ -32,6 +32,7 @@ LONGEST = (
     "contract/test_query_reads.py",
     "contract/test_two_workers.py",
     "contract/test_query_lists.py",
+    "contract/test_version_01.py",
     "faults/",
     "integration/",
     "contract/",
