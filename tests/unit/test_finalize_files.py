@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from transforms.events import REJECTED_TABLE, TABLES
-from transforms.finalize_files import check_sums, count_blocks
+from transforms.finalize_files import check_sums, count_blocks, retry_ms
 from transforms.loads import Load
 from transforms.loads.rows import LoadCounts
 from transforms.parse_jsonl import ParsedLoad
 
-LOAD = Load("load", "log", "log-0", (), 1, 1, 0)
+LOAD = Load("load", (), 1, 1, 0)
 LOGS, TRACES = TABLES["log"].table, TABLES["trace"].table
 BLOCKS = {(LOGS, "0.210011.0"): 4, (TRACES, "0.210011.0"): 1, (REJECTED_TABLE, "0.rejected.0"): 2}
 PARSED = ParsedLoad(LOAD, LoadCounts(lines=7, inserted=5, rejected=2), BLOCKS)
@@ -49,3 +49,12 @@ def test_a_load_is_counted_from_its_blocks_whoever_inserted_them() -> None:
         lines=10, inserted=8, rejected=2, expired=3, blocks=4, duration_ms=9, events={"trace": 1, "log": 7}
     )
     assert count_blocks(PARSED.counts, {}) == LoadCounts()
+
+
+def test_a_load_that_fails_again_and_again_waits_longer_each_time() -> None:
+    """But not at first: most failures are over by the third attempt."""
+    assert [retry_ms(attempt) for attempt in range(1, 9)] == [
+        *(0, 0),
+        *(30_000 * 2**n for n in range(6)),
+    ]
+    assert [retry_ms(attempt) for attempt in (10, 100, 1000)] == [3_600_000] * 3
