@@ -168,6 +168,14 @@ class FileRecord:
         """Whether all its rows are acknowledged, and are not those of a load that goes on."""
         return self.state in COMMITTED and self.load_state in COMMITTED
 
+    @property
+    def may_end_in_a_line(self) -> bool:
+        """Whether it ends where its file ended once, perhaps in the middle of a line that was taken for one.
+
+        Other slices end where a line does, or, in version 0.1, in a line that they have to its end.
+        """
+        return self.end >= self.size or self.version >= _REVISION
+
     def slice(self, root: str) -> Slice:
         """The slice as its load has it."""
         return Slice(
