@@ -18,6 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_pipeline.pipeline import build_pipeline
+from beam_pipeline.runs_under_way import refuse_older_runs
 from beam_pipeline.schema import SchemaOptions, SchemaStatus, check_schema_status, connect_or_create, run_migrations
 from transforms import interrupt, metrics, report
 from transforms.adopt_loads import left_behind
@@ -146,6 +147,7 @@ class IngestionWorker:
             self._client = connect_or_create(self.config.clickhouse, cluster=self._schema.cluster)
         # Looking comes first, since a user that may load need not have the right to create tables.
         if not check_schema_status(self.client).up_to_date:
+            refuse_older_runs(self.client, self.config.input)
             run_migrations(self.client, self._schema)
 
     def close(self) -> None:
