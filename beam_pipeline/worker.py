@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import uuid
@@ -17,6 +16,7 @@ from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
+from beam_pipeline.outcome import load_counts, load_failures
 from beam_pipeline.pipeline import build_pipeline
 from beam_pipeline.runs_under_way import refuse_older_runs
 from beam_pipeline.schema import SchemaOptions, SchemaStatus, check_schema_status, connect_or_create, run_migrations
@@ -25,8 +25,7 @@ from transforms.adopt_loads import left_behind
 from transforms.clickhouse import ClickHouse, ClickHouseError, SchemaError
 from transforms.config import IngestConfig
 from transforms.loads.inputs import resolve_input
-from transforms.loads.journal import JOURNAL_TABLE, Journal, Tail
-from transforms.loads.rows import FILES_TABLE, LOADS_TABLE
+from transforms.loads.journal import Journal, Tail
 from transforms.match_files import Page, next_page
 from transforms.report import Failure
 from transforms.run import lent_client, shared_lease
@@ -285,9 +284,8 @@ class IngestionWorker:
 
     def _run_pipeline(self, config: IngestConfig) -> None:
         options = PipelineOptions(self._runner_options)
-        runner = options.view_as(StandardOptions).runner
         # Beam's DirectRunner would fall back to a slow one that miscounts, for a pipeline with batches like this one.
-        pipeline = beam.Pipeline(FnApiRunner() if runner in (None, *LOCAL_RUNNERS) else None, options=options)
+        pipeline = beam.Pipeline(FnApiRunner() if self._is_local() else None, options=options)
         build_pipeline(pipeline, config)
         result = pipeline.run()
         result.wait_until_finish()
@@ -295,6 +293,10 @@ class IngestionWorker:
             # Runners that do not tell what was committed tell at least what was attempted.
             counted = counter.committed if counter.committed is not None else counter.attempted
             self._counts[counter.key.metric.name] += counted or 0
+
+    def _is_local(self) -> bool:
+        runner = PipelineOptions(self._runner_options).view_as(StandardOptions).runner
+        return runner in (None, *LOCAL_RUNNERS)
 
     def _one_more_look(self) -> bool:
         """Whether files of this run's loads may be free again: one had changed, say, and its load went on without it."""
@@ -315,6 +317,9 @@ class IngestionWorker:
 
     def _result(self, config: IngestConfig, started: float) -> ProcessingResult:
         counts = self._counts
+        if self._began_at is not None and not self._is_local():
+            # A runner that starts a job again counts anew, and may tell nothing of what it did before.
+            counts |= load_counts(self.client, config, since=self._began_at)
         by_type = {name: counts[metric.name] for name, metric in metrics.EVENTS_BY_TYPE.items() if counts[metric.name]}
         return ProcessingResult(
             run_id=config.run_id,
@@ -346,32 +351,6 @@ class IngestionWorker:
             except ClickHouseError as error:
                 found["load log"] = f"cannot be read: {error}"
         return sorted(Failure(name, reason) for name, reason in found.items())
-
-
-def load_failures(client: ClickHouse, config: IngestConfig, *, since: int) -> list[Failure]:
-    """Loads of a run that failed, and files that it could not load or move, as the load log has them.
-
-    `since` is the last entry of the journal before the run: what was loaded earlier is not read.
-    """
-    mine = (
-        f"load_id IN (SELECT load_id FROM {JOURNAL_TABLE} WHERE input = {{input:String}} AND number > {{since:UInt64}} "
-        "AND run_id = {run_id:String})"
-    )
-    rows = client.query(
-        f"""
-        SELECT 'load' AS kind, load_id AS name, error AS reason FROM {LOADS_TABLE} FINAL
-        WHERE {mine} AND run_id = {{run_id:String}} AND state = 'failed'
-        UNION ALL
-        SELECT 'file' AS kind, path AS name, error AS reason FROM {FILES_TABLE} FINAL WHERE {mine} AND error != ''
-        """,
-        {"input": config.name, "since": since, "run_id": config.run_id},
-    )
-    return [
-        Failure(
-            f"load {row['name']}" if row["kind"] == "load" else os.path.join(config.input, row["name"]), row["reason"]
-        )
-        for row in rows
-    ]
 
 
 def _versions_from(tail: Tail) -> int:
