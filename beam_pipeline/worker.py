@@ -56,6 +56,8 @@ class ProcessingResult:
     """Loads of earlier runs that were finished by this one."""
     known: int = 0
     """Files that came again with a content that is loaded already, and were moved without being loaded again."""
+    changed: int = 0
+    """Files that changed while they were loaded; what they hold now is compared with what was loaded by the next run."""
     skipped: int = 0
     """Files left alone because another live run has them."""
     skipped_for: list[str] = field(default_factory=list)
@@ -331,6 +333,7 @@ class IngestionWorker:
             loads=counts[metrics.LOADS_COMMITTED.name],
             adopted=counts[metrics.LOADS_ADOPTED.name],
             known=counts[metrics.FILES_KNOWN.name],
+            changed=counts[metrics.FILES_CHANGED.name],
             skipped=counts[metrics.FILES_SKIPPED.name],
             skipped_for=[owner.describe() for owner in report.owners()],
             unfinished=counts[metrics.FILES_UNFINISHED.name],

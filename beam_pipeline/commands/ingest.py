@@ -186,7 +186,9 @@ def _print_summary(config: IngestConfig, result: ProcessingResult) -> None:
         print_text(f"{result.files_processed:,} files in {result.loads:,} loads, {size} in {duration(seconds)}{rate}")
         if result.adopted:
             print_text(f"{result.adopted:,} loads were left unfinished by an earlier run and were taken up")
-    elif not (result.errors or result.skipped or result.unfinished or result.interrupted):
+    elif not (
+        result.errors or result.known or result.changed or result.skipped or result.unfinished or result.interrupted
+    ):
         print_text(f"nothing to load: no pending files in {printable(config.input)}{_hint(config)}")
 
 
@@ -218,8 +220,18 @@ def _print_warnings(config: IngestConfig, result: ProcessingResult, console: Con
     for group in result.ignored:
         if not (quiet and group.reason.expected):
             console.print(f"{'' if group.reason.expected else 'warning: '}{printable(group.describe())}")
+    if result.known:
+        console.print(
+            f"{result.known:,} files were not loaded again: their content is loaded already (to load it anyway: --reload)"
+        )
+    if result.changed:
+        console.print(
+            f"{result.changed:,} files changed while they were loaded; what is new in them is for the next run"
+        )
     if result.skipped:
-        console.print(f"{result.skipped:,} files skipped: another run that is under way is loading them")
+        console.print(
+            f"{result.skipped:,} files skipped: {', '.join(map(printable, result.skipped_for))} is loading them"
+        )
     if result.unfinished:
         console.print(
             f"{result.unfinished:,} files are still pending: their loads were begun by an earlier run and could not be "

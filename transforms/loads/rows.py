@@ -33,7 +33,6 @@ LOADS_SCHEMA = pa.schema(
         ("version", pa.uint64()),
         ("created_at", _TIME),
         ("updated_at", _TIME),
-        ("retry_at", _TIME),
         ("block_bytes", pa.uint64()),
         ("block_rows", pa.uint64()),
         ("files", pa.uint32()),
@@ -105,8 +104,6 @@ class LoadRecord:
     state: str
     counts: LoadCounts = field(default_factory=LoadCounts)
     error: str = ""
-    retry_ms: int = 0
-    """Epoch milliseconds before which no run tries it again."""
 
     def row(self) -> dict[str, Any]:
         load, counts = self.load, self.counts
@@ -118,7 +115,6 @@ class LoadRecord:
             "version": version(load.attempt, self.state),
             "created_at": load.created_ms,
             "updated_at": now(),
-            "retry_at": self.retry_ms,
             "block_bytes": load.block_bytes,
             "block_rows": load.block_rows,
             "files": len(load.kept),
