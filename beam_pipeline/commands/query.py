@@ -49,12 +49,12 @@ from beam_pipeline.commands.query_output import (
 )
 from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, OptionsError
 from beam_pipeline.query import BadArgument, ClickHouseQueryProvider, NotFound, QueryError
-from beam_pipeline.query.aggregates import Numbers
+from beam_pipeline.query.lists.pages import DEFAULT_PER_PAGE
+from beam_pipeline.query.lists.tree import SpanTree
 from beam_pipeline.query.model import Page
-from beam_pipeline.query.pages import DEFAULT_PER_PAGE
-from beam_pipeline.query.series import Values as NumberValues
-from beam_pipeline.query.series import count_only, errors, measures, per_second, quantiles
-from beam_pipeline.query.tree import SpanTree
+from beam_pipeline.query.numbers.aggregates import Numbers
+from beam_pipeline.query.numbers.series import Values as NumberValues
+from beam_pipeline.query.numbers.series import count_only, errors, measures, per_second, quantiles
 from beam_pipeline.schema import connect_if_there
 
 Values = Mapping[str, Any]

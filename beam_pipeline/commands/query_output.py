@@ -8,8 +8,8 @@ from typing import Any
 
 from beam_pipeline.commands.tables import NUMBER, Bar, Cell, Column, print_table
 from beam_pipeline.commands.times import TimeColumn
+from beam_pipeline.query.lists.tree import SpanTree, interval_of
 from beam_pipeline.query.model import ScoreDistribution, Statistics, TimeSeries
-from beam_pipeline.query.tree import SpanTree, interval_of
 
 Table = tuple[list[str], list[list[Any]]]
 """Titles and rows."""

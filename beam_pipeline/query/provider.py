@@ -8,11 +8,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Union
 
-from beam_pipeline.query.aggregates import Question, SourceChoice, answer, quantile_levels
 from beam_pipeline.query.arguments import number, text
 from beam_pipeline.query.conditions import MOVED_MS, Conditions, conditions
 from beam_pipeline.query.database import Database
-from beam_pipeline.query.distribution import read_distribution
 from beam_pipeline.query.errors import BadArgument, NotFound, translated
 from beam_pipeline.query.filters import (
     LogFilters,
@@ -23,6 +21,9 @@ from beam_pipeline.query.filters import (
     TraceFilters,
 )
 from beam_pipeline.query.json_paths import JsonPath
+from beam_pipeline.query.lists.order import Direction
+from beam_pipeline.query.lists.pages import DEFAULT_PER_PAGE, Count, read_page, read_slowest, read_versions
+from beam_pipeline.query.lists.tree import SpanTree, build_span_tree
 from beam_pipeline.query.model import (
     Event,
     Log,
@@ -35,9 +36,9 @@ from beam_pipeline.query.model import (
     TimeSeries,
     Trace,
 )
-from beam_pipeline.query.order import Direction
-from beam_pipeline.query.pages import DEFAULT_PER_PAGE, Count, read_page, read_slowest, read_versions
-from beam_pipeline.query.series import (
+from beam_pipeline.query.numbers.aggregates import Question, SourceChoice, answer, quantile_levels
+from beam_pipeline.query.numbers.distribution import read_distribution
+from beam_pipeline.query.numbers.series import (
     Values,
     check_buckets,
     count_only,
@@ -50,7 +51,6 @@ from beam_pipeline.query.series import (
     time_series,
 )
 from beam_pipeline.query.sources import LOGS, METRICS, SCORES, SPANS, TRACES, Source
-from beam_pipeline.query.tree import SpanTree, build_span_tree
 from transforms.blocks.rollups import QUANTILES
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 

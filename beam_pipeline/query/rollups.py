@@ -8,7 +8,7 @@ from dataclasses import replace
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
 from beam_pipeline.query.filters import FILTERS, Parameters
-from beam_pipeline.query.order import AT, Order
+from beam_pipeline.query.lists.order import AT, Order
 from beam_pipeline.query.times import HOUR_MS, clamped
 from transforms.blocks.rollups import ROLLUP_SOURCES
 from transforms.events import TABLES

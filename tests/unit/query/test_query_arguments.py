@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from beam_pipeline.query import BadArgument, ClickHouseQueryProvider, QueryError, Trace
 from beam_pipeline.query.conditions import conditions
-from beam_pipeline.query.cursors import decode_cursor, encode_cursor
-from beam_pipeline.query.order import Order
+from beam_pipeline.query.lists.cursors import decode_cursor, encode_cursor
+from beam_pipeline.query.lists.order import Order
 from beam_pipeline.query.sources import SPANS, TRACES
 from beam_pipeline.query.times import from_ms
 from tests.support import query_events as events

@@ -14,7 +14,7 @@ from typing import Any
 
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.errors import BadArgument, shown
-from beam_pipeline.query.order import Order, Position
+from beam_pipeline.query.lists.order import Order, Position
 from beam_pipeline.query.times import from_ms
 
 _TYPES = ((int, int), (int, type(None)), (type(None), type(None)))

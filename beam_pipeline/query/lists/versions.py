@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
-from beam_pipeline.query.order import Order
+from beam_pipeline.query.lists.order import Order
 from beam_pipeline.query.sources import Row
 
 PART = "cityHash64(_part)"

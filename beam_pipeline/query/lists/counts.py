@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
-from beam_pipeline.query.order import Order
+from beam_pipeline.query.lists.order import Order
+from beam_pipeline.query.lists.versions import PART
 from beam_pipeline.query.sources import Row
-from beam_pipeline.query.versions import PART
 
 _MAX_TOLD = 1000
 """More events than this are not told one by one."""

@@ -10,15 +10,15 @@ from itertools import islice
 from typing import Any, Literal
 
 from beam_pipeline.query.conditions import Conditions
-from beam_pipeline.query.counts import Counted, count_events, first_are_single
-from beam_pipeline.query.cursors import decode_cursor, encode_cursor
 from beam_pipeline.query.database import Database
 from beam_pipeline.query.errors import BadArgument
+from beam_pipeline.query.lists.counts import Counted, count_events, first_are_single
+from beam_pipeline.query.lists.cursors import decode_cursor, encode_cursor
+from beam_pipeline.query.lists.newest import newest_rows, parts_in_time, rows_at
+from beam_pipeline.query.lists.order import Direction, Order, Position
+from beam_pipeline.query.lists.sparse import find_few, rows_of
 from beam_pipeline.query.model import Event, Page
-from beam_pipeline.query.newest import newest_rows, parts_in_time, rows_at
-from beam_pipeline.query.order import Direction, Order, Position
 from beam_pipeline.query.sources import Row, Source
-from beam_pipeline.query.sparse import find_few, rows_of
 
 DEFAULT_PER_PAGE = 50
 MAX_PER_PAGE = 1000

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
-from beam_pipeline.query.order import Order, Position
+from beam_pipeline.query.lists.order import Order, Position
+from beam_pipeline.query.lists.versions import ROW, lookups, newest_of
 from beam_pipeline.query.sources import Row
-from beam_pipeline.query.versions import ROW, lookups, newest_of
 
 MAX_FOUND = 2000
 """More rows are many: past so many the lookup of their versions takes longer than comparing all there are."""

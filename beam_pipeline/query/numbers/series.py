@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from beam_pipeline.query.aggregates import MAX_ROWS, Answer, Group, Numbers, Question
 from beam_pipeline.query.errors import BadArgument
 from beam_pipeline.query.model import GroupStatistics, Series, Statistics, TimeBucket, TimeSeries
+from beam_pipeline.query.numbers.aggregates import MAX_ROWS, Answer, Group, Numbers, Question
 from beam_pipeline.query.times import clamped, from_ms
 
 MAX_BUCKETS = 10_000

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
-from beam_pipeline.query.order import AT, Order, Position
+from beam_pipeline.query.lists.order import AT, Order, Position
+from beam_pipeline.query.lists.versions import ROW, newest_of, newness
 from beam_pipeline.query.rollups import parts_by_time
 from beam_pipeline.query.sources import Row
-from beam_pipeline.query.versions import ROW, newest_of, newness
 
 _MAX_BATCH = 1000
 _MORE_FOR_TIES = 8

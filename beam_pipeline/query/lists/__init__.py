@@ -1,0 +1,1 @@
+"""Lists of events: pages in an order, each event once in its newest version, and how many there are."""
