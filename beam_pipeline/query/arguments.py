@@ -29,3 +29,10 @@ def number(argument: str, value: Any) -> float:
     except OverflowError:
         pass
     raise BadArgument(argument, value, "a finite number")
+
+
+def whole(argument: str, value: Any, least: int, most: int) -> int:
+    """A whole number within limits."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise BadArgument(argument, value, f"a whole number from {least} to {most}")
+    return value

@@ -7,13 +7,11 @@ another one. It would also show an older version wherever a condition leaves the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
 from beam_pipeline.query.lists.order import AT, Order, Position
 from beam_pipeline.query.lists.versions import ROW, newest_of, newness
-from beam_pipeline.query.rollups import parts_by_time
 from beam_pipeline.query.sources import Row
 
 _MAX_BATCH = 1000
@@ -97,52 +95,3 @@ def rows_at(
         if len(rows) == limit:
             break
     return rows, part
-
-
-def parts_in_time(
-    database: Database, conditions: Conditions, order: Order, after: Position | None, expected: int
-) -> Iterable[Conditions]:
-    """The conditions, in parts where these are worth while: in order of time, over a long range, without an id's index."""
-    if order.measure or conditions.is_short or conditions.given.keys() & {*conditions.source.identity, "trace_id"}:
-        return [conditions]
-    return parts_by_time(database, conditions, order, None if after is None else after[0], expected)
-
-
-@dataclass(frozen=True)
-class Column:
-    """Something to know of each event, under an alias that is no column's name."""
-
-    alias: str
-    sql: str
-    nullable_default: str = ""
-    """For an expression that may be NULL: a value of its type."""
-
-    def newest(self) -> str:
-        """Its value in the newest version. argMax alone would take it from the newest version in which it is not NULL."""
-        if not self.nullable_default:
-            return f"argMax({self.sql}, _version) AS {self.alias}"
-        value = f"argMax(ifNull({self.sql}, {self.nullable_default}), _version)"
-        return f"if(argMax(isNull({self.sql}), _version), NULL, {value}) AS {self.alias}"
-
-
-def newest_events(conditions: Conditions, columns: Sequence[Column]) -> str:
-    """A SELECT with a row for each event that meets the conditions in its newest version.
-
-    Reads the rows that meet the conditions for their ids, and then all versions of these, unless all there are in a range
-    of time are wanted. What was ingested before all of them is no newer version of any.
-    """
-    source = conditions.source
-    identity = ", ".join(source.identity)
-    where = conditions.where_versions
-    having = ""
-    if conditions.other and not conditions.are_on_time_only:
-        found = f"FROM {source.table} WHERE {conditions.where}"
-        where += f" AND ({identity}) IN (SELECT {identity} {found})"
-        where += f" AND ingested_at >= (SELECT min(ingested_at) {found})"
-    if conditions.other:
-        having = f"HAVING argMax({conditions.matches}, _version) = 1"
-    selection = ", ".join([*(column.newest() for column in columns), "1 AS _event"])
-    return (
-        f"WITH {source.version} AS _version SELECT {selection} FROM {source.table} "
-        f"WHERE {where} GROUP BY {', '.join(conditions.telling)} {having}"
-    )

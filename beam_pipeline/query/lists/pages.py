@@ -7,15 +7,17 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import Any, Literal
+from typing import Literal
 
+from beam_pipeline.query.arguments import whole
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
 from beam_pipeline.query.errors import BadArgument
 from beam_pipeline.query.lists.counts import Counted, count_events, first_are_single
 from beam_pipeline.query.lists.cursors import decode_cursor, encode_cursor
-from beam_pipeline.query.lists.newest import newest_rows, parts_in_time, rows_at
+from beam_pipeline.query.lists.newest import newest_rows, rows_at
 from beam_pipeline.query.lists.order import Direction, Order, Position
+from beam_pipeline.query.lists.parts import parts_in_time
 from beam_pipeline.query.lists.sparse import find_few, rows_of
 from beam_pipeline.query.model import Event, Page
 from beam_pipeline.query.sources import Row, Source
@@ -181,10 +183,3 @@ def read_slowest(database: Database, source: Source[Event], conditions: Conditio
     timed = conditions.only("duration_ms IS NOT NULL")
     found = newest_rows(database, [timed], Order(source, "duration_ms"), None, source.selection, limit)
     return [source.event(row) for row in islice(found, limit)]
-
-
-def whole(argument: str, value: Any, least: int, most: int) -> int:
-    """A whole number within limits."""
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise BadArgument(argument, value, f"a whole number from {least} to {most}")
-    return value

@@ -13,8 +13,8 @@ from beam_pipeline.query.errors import BadArgument
 from beam_pipeline.query.filters import Parameters
 from beam_pipeline.query.json_paths import JsonPath, path_name
 from beam_pipeline.query.json_sql import MAX_LABELS_SQL, SIMPLER, json_label
-from beam_pipeline.query.lists.newest import Column, newest_events
 from beam_pipeline.query.model import SourceName
+from beam_pipeline.query.numbers.newest_events import Column, newest_events
 from beam_pipeline.query.rollups import inner_hours, rollup_keys, rollup_rows, whole_hours
 from beam_pipeline.query.times import HOUR_MS
 from transforms.blocks.rollups import QUANTILE_LEVELS, QUANTILES, ROLLUP_SOURCES

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from beam_pipeline.query.arguments import number
+from beam_pipeline.query.arguments import number, whole
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
 from beam_pipeline.query.errors import BadArgument
-from beam_pipeline.query.lists.newest import Column, newest_events
-from beam_pipeline.query.lists.pages import whole
 from beam_pipeline.query.model import HistogramBin, ScoreDistribution, TimeSeries
 from beam_pipeline.query.numbers.aggregates import Question, answer
+from beam_pipeline.query.numbers.newest_events import Column, newest_events
 
 MAX_BINS = 1000
 
