@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, Union
+from typing import TYPE_CHECKING, Any
 
-from beam_pipeline.query.arguments import number, text
+from beam_pipeline.query.arguments import text
 from beam_pipeline.query.conditions import MOVED_MS, Conditions, conditions
-from beam_pipeline.query.database import Database
-from beam_pipeline.query.errors import BadArgument, NotFound, translated
+from beam_pipeline.query.database import Database, Limits
+from beam_pipeline.query.errors import BadArgument, translated
 from beam_pipeline.query.filters import (
     LogFilters,
     MetricFilters,
@@ -22,8 +22,9 @@ from beam_pipeline.query.filters import (
 )
 from beam_pipeline.query.json_paths import JsonPath
 from beam_pipeline.query.lists.order import Direction
-from beam_pipeline.query.lists.pages import DEFAULT_PER_PAGE, Count, read_page, read_slowest, read_versions
-from beam_pipeline.query.lists.tree import SpanTree, build_span_tree
+from beam_pipeline.query.lists.pages import DEFAULT_PER_PAGE, Count, read_page, read_slowest
+from beam_pipeline.query.lists.trace import read_span_tree, read_spans, read_trace
+from beam_pipeline.query.lists.tree import SpanTree
 from beam_pipeline.query.model import (
     Event,
     Log,
@@ -36,30 +37,25 @@ from beam_pipeline.query.model import (
     TimeSeries,
     Trace,
 )
-from beam_pipeline.query.numbers.aggregates import Question, SourceChoice, answer, quantile_levels
+from beam_pipeline.query.numbers.aggregates import SourceChoice, quantile_levels
 from beam_pipeline.query.numbers.distribution import read_distribution
 from beam_pipeline.query.numbers.series import (
+    Interval,
     Values,
-    check_buckets,
     count_only,
     errors,
-    interval_ms,
     measures,
     per_second,
     quantiles,
-    statistics,
-    time_series,
+    read_series,
+    read_statistics,
 )
-from beam_pipeline.query.sources import LOGS, METRICS, SCORES, SPANS, TRACES, Source
+from beam_pipeline.query.sources import LOGS, METRICS, SCORES, SPANS, TRACES, Operation, Source, operations
 from transforms.blocks.rollups import QUANTILES
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-Interval = Union[timedelta, int]
-"""The length of a bucket: whole seconds."""
-Operation = Literal["trace", "span"]
 
 _COUNTING = 8
 """How many lists are counted at once; further ones wait."""
@@ -102,10 +98,7 @@ class ClickHouseQueryProvider:
         """
         if project_id is not None and not text("project_id", project_id):
             raise BadArgument("project_id", project_id, "a project's id, or None for all projects")
-        if number("max_execution_s", max_execution_s) <= 0:
-            raise BadArgument("max_execution_s", max_execution_s, "more than 0")
-        if number("max_memory_bytes", max_memory_bytes) < 1:
-            raise BadArgument("max_memory_bytes", max_memory_bytes, "more than 0")
+        limits = Limits(max_execution_s, max_memory_bytes)
         if not isinstance(moved, timedelta) or moved < timedelta():
             raise BadArgument("moved", moved, "a timedelta of 0 or more")
         self._project_id = project_id
@@ -116,7 +109,7 @@ class ClickHouseQueryProvider:
             with translated():
                 clickhouse = self._owned = replace(clickhouse, retry_attempts=1).connect()
         self._executor = ThreadPoolExecutor(_COUNTING, thread_name_prefix="query")
-        self._database = Database(clickhouse, max_execution_s, int(max_memory_bytes), self._executor)
+        self._database = Database(clickhouse, limits, self._executor)
 
     def __enter__(self) -> ClickHouseQueryProvider:
         return self
@@ -202,29 +195,15 @@ class ClickHouseQueryProvider:
 
     def get_trace(self, trace_id: str, *, project_id: str | None = None) -> Trace:
         """The trace of this id. Raises NotFound; BadArgument when several projects have one and none was named."""
-        asked = self._conditions(TRACES, {"trace_id": text("trace_id", trace_id), "project_id": project_id})
-        found = read_versions(self._database, TRACES, asked)
-        if not found:
-            raise NotFound(f"there is no trace {trace_id!r}")
-        if len(found) > 1:
-            projects = ", ".join(sorted(repr(trace.project_id) for trace in found))
-            raise BadArgument("project_id", project_id, f"one of {projects}, which all have this trace")
-        return found[0]
+        return read_trace(self._database, self._of_trace(TRACES, trace_id, project_id))
 
     def get_spans_for_trace(self, trace_id: str, *, project_id: str | None = None) -> list[Span]:
         """The trace's spans, earliest first; none when there are none."""
-        asked = self._conditions(SPANS, {"trace_id": text("trace_id", trace_id), "project_id": project_id})
-        return sorted(read_versions(self._database, SPANS, asked), key=lambda span: (span.start_time, span.id))
+        return read_spans(self._database, self._of_trace(SPANS, trace_id, project_id))
 
     def get_span_tree(self, trace_id: str, *, project_id: str | None = None) -> SpanTree:
         """The trace's spans as a tree. Raises NotFound; BadArgument when several projects have such a trace."""
-        spans = self.get_spans_for_trace(trace_id, project_id=project_id)
-        projects = sorted({span.project_id for span in spans})
-        if len(projects) > 1:
-            raise BadArgument("project_id", project_id, f"one of {projects}, which all have spans of this trace")
-        if not spans:
-            raise NotFound(f"there are no spans of trace {trace_id!r}")
-        return build_span_tree(spans)
+        return read_span_tree(self._database, self._of_trace(SPANS, trace_id, project_id))
 
     def slowest_traces(self, limit: int = 10, **filters: Unpack[TraceFilters]) -> list[Trace]:
         """The traces that took longest, at most 1000; of equal ones the latest first. Without a duration they are left out."""
@@ -269,7 +248,7 @@ class ClickHouseQueryProvider:
         """Percentiles of durations by interval, in milliseconds: `p50` for 0.5. None where there are no durations."""
         levels = quantile_levels("percentiles", percentiles)
         kept = {"value": "duration_ms", "levels": levels, "group_by": group_by}
-        return self._series(_operation(of), filters, interval, source, quantiles(levels), **kept)
+        return self._series(operations(of), filters, interval, source, quantiles(levels), **kept)
 
     def latency_percentiles(
         self,
@@ -283,7 +262,7 @@ class ClickHouseQueryProvider:
         """Percentiles of durations over the whole range, as `latency_time_series`."""
         levels = quantile_levels("percentiles", percentiles)
         kept = {"value": "duration_ms", "levels": levels, "group_by": group_by}
-        return self._statistics(_operation(of), filters, source, quantiles(levels), **kept)
+        return self._statistics(operations(of), filters, source, quantiles(levels), **kept)
 
     def throughput(
         self,
@@ -295,7 +274,7 @@ class ClickHouseQueryProvider:
         **filters: Unpack[OperationFilters],
     ) -> TimeSeries:
         """Traces or spans by interval with `per_second`: of the part of the interval that is in the range."""
-        return self._series(_operation(of), filters, interval, source, per_second, group_by=group_by)
+        return self._series(operations(of), filters, interval, source, per_second, group_by=group_by)
 
     def error_rate(
         self,
@@ -306,7 +285,7 @@ class ClickHouseQueryProvider:
         **filters: Unpack[OperationFilters],
     ) -> Statistics:
         """`error_count` and `error_rate` over the whole range."""
-        return self._statistics(_operation(of), filters, source, errors, group_by=group_by)
+        return self._statistics(operations(of), filters, source, errors, group_by=group_by)
 
     def log_volume(
         self,
@@ -356,15 +335,15 @@ class ClickHouseQueryProvider:
         is from events. With an interval there is a trend of the same scores, too, for which `source` is as in series.
         """
         levels = quantile_levels("percentiles", percentiles)
-        value = "normalized_value" if normalized else "value"
-        trend = None
-        if interval is not None:
-            trend = self._series(
-                SCORES, filters, interval, source, measures(()), value=value, only_with_value=normalized
-            )
-        asked = self._conditions(SCORES, filters)
         return read_distribution(
-            self._database, asked, value, bins=bins, low=low, high=high, levels=levels, trend=trend
+            *(self._database, self._conditions(SCORES, filters)),
+            normalized=normalized,
+            bins=bins,
+            low=low,
+            high=high,
+            levels=levels,
+            interval=interval,
+            source=source,
         )
 
     def _series(
@@ -376,15 +355,12 @@ class ClickHouseQueryProvider:
         values: Values,
         **kept: Any,
     ) -> TimeSeries:
-        asked = _question(self._conditions(source, filters), interval_ms=interval_ms(interval), **kept)
-        check_buckets(asked)
-        return time_series(asked, answer(self._database, asked, choice), values)
+        return read_series(self._database, self._conditions(source, filters), interval, choice, values, **kept)
 
     def _statistics(
         self, source: Source[Any], filters: Mapping[str, Any], choice: SourceChoice, values: Values, **kept: Any
     ) -> Statistics:
-        asked = _question(self._conditions(source, filters), **kept)
-        return statistics(asked, answer(self._database, asked, choice), values)
+        return read_statistics(self._database, self._conditions(source, filters), choice, values, **kept)
 
     def _page(
         self,
@@ -409,15 +385,5 @@ class ClickHouseQueryProvider:
     def _conditions(self, source: Source[Any], filters: Mapping[str, Any]) -> Conditions:
         return conditions(source, filters, self._project_id, self._moved_ms)
 
-
-def _operation(of: Any) -> Source[Any]:
-    if of not in ("trace", "span"):
-        raise BadArgument("of", of, "trace or span")
-    return TRACES if of == "trace" else SPANS
-
-
-def _question(asked: Conditions, group_by: Any = (), labels: Any = (), **kept: Any) -> Question:
-    for name, value in (("group_by", group_by), ("group_by_labels", labels)):
-        if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
-            raise BadArgument(name, value, "a sequence, such as a tuple")
-    return Question(asked, group_by=tuple(group_by), labels=tuple(labels), **kept)
+    def _of_trace(self, source: Source[Any], trace_id: str, project_id: str | None) -> Conditions:
+        return self._conditions(source, {"trace_id": text("trace_id", trace_id), "project_id": project_id})

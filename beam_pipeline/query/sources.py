@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, Generic
+from typing import Any, Generic, Literal
 
+from beam_pipeline.query.errors import BadArgument
 from beam_pipeline.query.model import Event, Log, Metric, Score, Span, Trace
 from beam_pipeline.query.times import from_ms
 from transforms.events import TABLES, TIME
 
 Row = Mapping[str, Any]
+Operation = Literal["trace", "span"]
 
 
 @dataclass(frozen=True)
@@ -103,3 +105,10 @@ SPANS = Source("span", Span)
 LOGS = Source("log", Log)
 METRICS = Source("metric", Metric)
 SCORES = Source("score", Score)
+
+
+def operations(of: Operation) -> Source[Any]:
+    """Traces or spans, which both have a status and a duration. Raises BadArgument."""
+    if of not in ("trace", "span"):
+        raise BadArgument("of", of, "trace or span")
+    return TRACES if of == "trace" else SPANS

@@ -26,8 +26,6 @@ DEFAULT_PER_PAGE = 50
 MAX_PER_PAGE = 1000
 MAX_SKIPPED = 10_000
 """How many events a page's number may skip: they are read to be counted. A cursor skips nothing."""
-_BY_ID = {"use_skip_indexes_on_data_read": 0}
-"""Once the granules of an id are known, to look into the index a second time takes a tenth of the query's time."""
 
 Count = Literal["exact", "none"]
 
@@ -164,17 +162,6 @@ class _Listing:
         if len(before) < self.skipped:
             return []
         return replace(self, after=order.position(before[-1]), skipped=0)._newest(parts)
-
-
-def read_versions(database: Database, source: Source[Event], conditions: Conditions) -> list[Event]:
-    """The events that meet conditions which hold for all their versions: one look is enough."""
-    select = f"SELECT {source.selection} FROM {source.table} WHERE {conditions.where_versions}"
-    rows = database.rows(select, conditions.parameters, _BY_ID)
-    # Hardly ever is there more than one version, and to compare them takes the server a third of its time.
-    if len({source.identity_of(row) for row in rows}) < len(rows):
-        newest = f"ORDER BY {source.version} DESC LIMIT 1 BY {', '.join(source.identifying)}"
-        rows = database.rows(f"{select} {newest}", conditions.parameters)
-    return [source.event(row) for row in rows]
 
 
 def read_slowest(database: Database, source: Source[Event], conditions: Conditions, limit: int) -> list[Event]:

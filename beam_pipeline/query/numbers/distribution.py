@@ -8,9 +8,10 @@ from beam_pipeline.query.arguments import number, whole
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
 from beam_pipeline.query.errors import BadArgument
-from beam_pipeline.query.model import HistogramBin, ScoreDistribution, TimeSeries
-from beam_pipeline.query.numbers.aggregates import Question, answer
+from beam_pipeline.query.model import HistogramBin, ScoreDistribution
+from beam_pipeline.query.numbers.aggregates import Question, SourceChoice, answer
 from beam_pipeline.query.numbers.newest_events import Column, newest_events
+from beam_pipeline.query.numbers.series import Interval, measures, read_series
 
 MAX_BINS = 1000
 
@@ -18,20 +19,29 @@ MAX_BINS = 1000
 def read_distribution(
     database: Database,
     conditions: Conditions,
-    value: str,
     *,
+    normalized: bool,
     bins: int,
     low: float | None,
     high: float | None,
     levels: Sequence[float],
-    trend: TimeSeries | None,
+    interval: Interval | None,
+    source: SourceChoice,
 ) -> ScoreDistribution:
-    """The distribution of a column, over bins of equal width from `low` to `high`, by default all values."""
+    """The distribution of scores over bins of equal width from `low` to `high`, by default all values.
+
+    With an interval also the trend, from the source. Raises QueryError.
+    """
     whole("bins", bins, 1, MAX_BINS)
     low = low if low is None else number("low", low)
     high = high if high is None else number("high", high)
     if low is not None and high is not None and low >= high:
         raise BadArgument("low", low, f"less than high, {high}")
+    value = "normalized_value" if normalized else "value"
+    trend = None
+    if interval is not None:
+        measured = {"value": value, "only_with_value": normalized}
+        trend = read_series(database, conditions, interval, source, measures(()), **measured)
     found = answer(database, Question(conditions, value, levels=tuple(levels)), "events").numbers[()][0]
     first = found.min if low is None else low
     last = found.max if high is None else high

@@ -4,17 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Union
 
+from beam_pipeline.query.conditions import Conditions
+from beam_pipeline.query.database import Database
 from beam_pipeline.query.errors import BadArgument
 from beam_pipeline.query.model import GroupStatistics, Series, Statistics, TimeBucket, TimeSeries
-from beam_pipeline.query.numbers.aggregates import MAX_ROWS, Answer, Group, Numbers, Question
+from beam_pipeline.query.numbers.aggregates import MAX_ROWS, Answer, Group, Numbers, Question, SourceChoice, answer
 from beam_pipeline.query.times import clamped, from_ms
 
 MAX_BUCKETS = 10_000
 
+Interval = Union[timedelta, int]
+"""The length of a bucket: whole seconds."""
+
 Values = Callable[[Numbers, float], Mapping[str, float | None]]
 """What is said of numbers besides their count; the second argument is how many seconds they are of."""
+
+
+def read_series(
+    database: Database,
+    conditions: Conditions,
+    interval: Interval,
+    source: SourceChoice,
+    values: Values,
+    **measured: Any,
+) -> TimeSeries:
+    """A series of the events that meet the conditions; `measured` as of `_question`. Raises QueryError."""
+    question = _question(conditions, interval_ms=interval_ms(interval), **measured)
+    check_buckets(question)
+    return time_series(question, answer(database, question, source), values)
+
+
+def read_statistics(
+    database: Database, conditions: Conditions, source: SourceChoice, values: Values, **measured: Any
+) -> Statistics:
+    """The same over the whole range."""
+    question = _question(conditions, **measured)
+    return statistics(question, answer(database, question, source), values)
+
+
+def _question(conditions: Conditions, group_by: Any = (), labels: Any = (), **measured: Any) -> Question:
+    """A question with groups that are sequences; `measured` are its other fields."""
+    for name, value in (("group_by", group_by), ("group_by_labels", labels)):
+        if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+            raise BadArgument(name, value, "a sequence, such as a tuple")
+    return Question(conditions, group_by=tuple(group_by), labels=tuple(labels), **measured)
 
 
 def interval_ms(interval: Any) -> int:

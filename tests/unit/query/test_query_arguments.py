@@ -97,6 +97,8 @@ def provider(**limits: Any) -> Any:
         ),
         ("score_distribution", {"bins": 0}, "bins: 0 must be a whole number from 1 to 1000"),
         ("score_distribution", {"low": 1, "high": 1}, "low: 1.0 must be less than high, 1.0"),
+        ("score_distribution", {"interval": 60, "bins": 0}, "bins: 0 must be a whole number from 1 to 1000"),
+        ("score_distribution", {"interval": 60, "low": "a"}, "low: 'a' must be a number"),
     ],
 )
 def test_wrong_arguments_are_named(method: str, arguments: dict[str, Any], message: str) -> None:
