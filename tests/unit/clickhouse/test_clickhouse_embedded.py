@@ -56,6 +56,6 @@ except DatabaseBusy as error:
 def test_a_query_of_a_database_that_another_process_has_says_which(embedded_admin: ClickHouse) -> None:
     path = embedded_admin.config.path
     command = [sys.executable, "-c", ASK, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3], check=False)
     assert done.stdout.startswith(f"the embedded database {path} is in use by process {os.getpid()}; one process"), done
     assert "Wait until that one ends, or run a ClickHouse server" in done.stdout
