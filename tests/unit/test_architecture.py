@@ -82,6 +82,14 @@ def test_rooms_have_no_room_that_nobody_knows(package: str, rooms: tuple[str, ..
     assert folders == set(rooms)
 
 
+def test_folders_of_unit_tests_are_named_after_packages() -> None:
+    packages = {
+        path.parent.name for package in ("beam_pipeline", "transforms") for path in (ROOT / package).rglob("*.py")
+    }
+    folders = {path.parent.name for path in (ROOT / "tests" / "unit").rglob("test_*.py")} - {"unit"}
+    assert folders <= packages
+
+
 def test_an_import_of_a_module_by_its_package_counts_as_one_of_the_module(tmp_path: Path) -> None:
     path = tmp_path / "module.py"
     path.write_text(
