@@ -56,6 +56,7 @@ from beam_pipeline.query.numbers.aggregates import Numbers
 from beam_pipeline.query.numbers.series import Values as NumberValues
 from beam_pipeline.query.numbers.series import count_only, errors, measures, per_second, quantiles
 from beam_pipeline.schema import connect_if_there
+from beam_pipeline.wording import counted
 
 Values = Mapping[str, Any]
 Ask = Callable[[ClickHouseQueryProvider, str, Values], None]
@@ -151,7 +152,7 @@ def _trace(provider: ClickHouseQueryProvider, _: str, values: Values) -> None:
             print_text("")
         if spans:
             print_tree(tree)
-        print_text(f"{len(spans):,} spans" + ("" if trace else "; the trace itself is not there"))
+        print_text(counted(len(spans), "span") + ("" if trace else "; the trace itself is not there"))
 
 
 def _series(provider: ClickHouseQueryProvider, action: str, values: Values) -> None:
@@ -200,7 +201,7 @@ def _distribution(provider: ClickHouseQueryProvider, action: str, values: Values
     found = provider.score_distribution(**kept, **query_filters(action, values))
     limits = {"mean": found.mean, "min": found.minimum, "max": found.maximum}
     numbers = limits | {f"p{level * 100:g}": value for level, value in found.percentiles.items()}
-    told = [f"{found.count:,} scores"]
+    told = [counted(found.count, "score")]
     told += [f"{name} {value:.6g}" for name, value in numbers.items() if value is not None]
     table = distribution_rows(found)
     if found.trend is None:

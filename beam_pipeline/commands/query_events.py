@@ -14,6 +14,7 @@ from beam_pipeline.commands.tables import FIXED, NUMBER, Column, print_table
 from beam_pipeline.commands.times import TimeColumn
 from beam_pipeline.query.errors import BadArgument
 from beam_pipeline.query.model import Log, Metric, Page, Score, Span, Trace
+from beam_pipeline.wording import counted
 
 _MODELS: Mapping[str, type[Any]] = {"trace": Trace, "span": Span, "log": Log, "metric": Metric, "score": Score}
 _LISTED: Mapping[str, Mapping[str, int]] = {
@@ -91,10 +92,9 @@ def print_page(event_type: str, page: Page[Any], zone: tzinfo, chosen: Sequence[
 
 def page_note(event_type: str, page: Page[Any]) -> str:
     """How many of how many events a page has, and how to go on."""
-    of = f" of {page.total:,}" if page.total is not None else ""
+    of = "" if page.total is None else f"{len(page):,} of "
     more = f"; go on with --cursor={page.next_cursor}" if page.next_cursor else ""
-    count = len(page) if page.total is None else page.total
-    return f"{len(page):,}{of} {event_type}{'' if count == 1 else 's'}{more}"
+    return f"{of}{counted(len(page) if page.total is None else page.total, event_type)}{more}"
 
 
 def print_events_csv(event_type: str, events: Sequence[Any], zone: tzinfo, chosen: Sequence[str] = ()) -> None:

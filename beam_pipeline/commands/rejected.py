@@ -26,6 +26,7 @@ from beam_pipeline.commands.times import TZ, TimeColumn
 from beam_pipeline.history import History, RejectedFilter
 from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, REJECTED, OptionsError, local_path
 from beam_pipeline.schema import connect_if_there
+from beam_pipeline.wording import counted
 
 
 def rejected_filter(values: Mapping[str, Any]) -> RejectedFilter:
@@ -94,7 +95,7 @@ def _list(history: History, wanted: RejectedFilter, values: Mapping[str, Any]) -
             "reason": Column(least=24),
         }
         print_table(titles, rows)
-    print_text(f"{len(lines):,} of {total:,} rejected lines")
+    print_text(f"{len(lines):,} of {counted(total, 'rejected line')}")
 
 
 def _show(history: History, wanted: RejectedFilter, values: Mapping[str, Any]) -> None:
@@ -114,7 +115,7 @@ def _show(history: History, wanted: RejectedFilter, values: Mapping[str, Any]) -
                 value = value.astimezone(values["tz"]).isoformat(" ", "milliseconds")
             print_text(f"{name + ':':13}{printable(str(value))}")
         print_text(f"{'raw:':13}{_as_text(raw)}\n")
-    print_text(f"{len(lines):,} of {history.count_rejected(wanted):,} rejected lines")
+    print_text(f"{len(lines):,} of {counted(history.count_rejected(wanted), 'rejected line')}")
 
 
 def _print_raw(lines: Iterable[bytes]) -> None:
