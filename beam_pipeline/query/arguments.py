@@ -1,4 +1,4 @@
-"""What arguments must be, whatever they are for."""
+"""Checks of arguments that are the same whatever the argument is for. All raise BadArgument."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from beam_pipeline.query.errors import BadArgument
 
 
 def text(argument: str, value: Any) -> str:
-    """A string that can be sent."""
+    """A string that can be encoded."""
     if not isinstance(value, str):
         raise BadArgument(argument, value, "a string")
     try:

@@ -1,4 +1,4 @@
-"""Runs queries within limits of time and memory."""
+"""Runs queries within limits on time and memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transforms.clickhouse import ClickHouse
 Result = TypeVar("Result")
 
 _INDEX_LOOKUPS = 1000
-"""Past so many values a look into a bloom filter index takes longer than reading what it would leave out."""
+"""With more values, looking into a bloom filter index takes longer than reading the rows that it would skip."""
 _NO_MORE: Mapping[str, Any] = {}
 
 
@@ -34,21 +34,21 @@ class Limits:
 
 @dataclass(frozen=True)
 class Database:
-    """A client, and what one query on it may take."""
+    """A client, the limits of each query, and the threads for queries that run beside another."""
 
     client: ClickHouse
     limits: Limits
     executor: Executor
 
     def meanwhile(self, ask: Callable[[Database], Result]) -> Future[Result]:
-        """Asks something in another thread."""
+        """Runs a query in another thread. Raises QueryError once the provider is closed."""
         try:
             return self.executor.submit(ask, self)
         except RuntimeError:
             raise QueryError("the provider has been closed") from None
 
     def rows(self, sql: str, parameters: Mapping[str, Any], more: Mapping[str, Any] = _NO_MORE) -> list[dict[str, Any]]:
-        """The rows of a query, with more settings than the limits. Raises QueryError."""
+        """The rows of a query; `more` are settings besides the limits. Raises QueryError."""
         max_memory_bytes = int(self.limits.max_memory_bytes)
         settings = {
             "max_execution_time": self.limits.max_execution_s,

@@ -1,4 +1,4 @@
-"""The five event tables as queries see them: what identifies an event, what tells its versions, and how a row is read."""
+"""The five event tables: what identifies an event, how its versions are ordered, and how a row becomes an event."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Operation = Literal["trace", "span"]
 class Source(Generic[Event]):
     """An event table.
 
-    A project's event is identified by `identity`. Of an event that was delivered again ReplacingMergeTree keeps one row
-    for each sorting key, and so an older version stays when the newer has another time, deployment or name: a query must
-    tell which is the newest. Spans are identified within their trace, as the table's key has it.
+    Within a project, `identity` identifies an event; spans are identified within their trace, as in the table's key. If an
+    event was delivered several times, ReplacingMergeTree keeps one row for each sorting key. An older version therefore stays
+    if the newer one has another time, deployment or name, and queries must find the newest.
     """
 
     event_type: str
@@ -42,16 +42,16 @@ class Source(Generic[Event]):
 
     @property
     def identifying(self) -> tuple[str, ...]:
-        """The columns that identify an event among those of all projects."""
+        """The columns that identify an event across projects."""
         return ("project_id", *self.identity)
 
     @property
     def version(self) -> str:
-        """An expression that is greater for the newer of two rows of an event, and equal only where a merge keeps one.
+        """An expression that is greater for the newer of two rows of an event; equal only for rows that a merge reduces to one.
 
         `ingested_at` orders loads, and the chunks and inserts of a load; `sequence` orders the lines of a chunk. Loads that
-        two runs assigned at the same moment have no order, but the same one in every query. It is one number, since
-        tuples compare several times slower.
+        two runs assigned in the same millisecond are ordered by a hash of their ids, the same in every query. It is one
+        number because tuples take several times as long to compare.
         """
         return (
             "bitShiftLeft(toInt128(toUnixTimestamp64Milli(ingested_at)), 64)"
@@ -60,7 +60,7 @@ class Source(Generic[Event]):
 
     @property
     def selection(self) -> str:
-        """The columns of an event. No alias is a column's name: conditions would be on the alias."""
+        """The columns of an event. Aliases differ from names of columns, or else conditions would apply to the aliases."""
         return ", ".join(self._selected(name) for name in self._fields)
 
     @property

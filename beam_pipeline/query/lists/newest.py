@@ -1,7 +1,7 @@
-"""Selects each event once, in its newest version, without FINAL.
+"""Reads each event once, in its newest version, without FINAL.
 
-FINAL is of no help here: it merges rows of the same sorting key, and a version with another time, deployment or name has
-another one. It would also show an older version wherever a condition leaves the newest out.
+FINAL does not help here: it merges rows with the same sorting key, and a version with another time, deployment or name has
+another key. It would also show an older version wherever a condition excludes the newest.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from beam_pipeline.query.sources import Row
 
 _MAX_BATCH = 1000
 _MORE_FOR_TIES = 8
-"""Rows that are read beyond what is wanted, since those of the last time may have to be left."""
+"""How many more rows are read than wanted, since those with the last time may have to be dropped."""
 
 
 def newest_rows(
@@ -28,17 +28,17 @@ def newest_rows(
     expected: int,
     doubtful: Callable[[Sequence[Row]], Sequence[Row]] = lambda rows: rows,
 ) -> Iterator[Row]:
-    """Rows of the events that meet conditions in their newest version, in an order, from behind a position.
+    """The rows of events whose newest version matches, in an order, after a position.
 
-    `parts` are the conditions as of `parts_in_time`. Reads a batch of rows by the conditions, drops those of which there
-    is a newer one, and goes on. `expected` is how many the caller will probably take. `doubtful` tells of rows which of
-    them may have a newer one: all rows of an event or none.
+    `parts` are the conditions as returned by `parts_in_time`. Reads matching rows in batches and drops those that are not
+    the newest of their event. `expected` is how many rows the caller will probably take. `doubtful` selects the rows that
+    may not be the newest: either all rows of an event or none.
     """
     size = expected
     selected = ", ".join(filter(None, (order.selection, ROW, selection)))
     read_ms: int | None = None
     for part in parts:
-        # Each part holds those before it, which have been read to their end.
+        # Each part includes the parts before it, which have been read completely.
         unread = f"{order.source.time} {order.farther} {AT.format('read_ms')}"
         rest = part if read_ms is None else part.only(unread, read_ms=read_ms)
         read_ms = part.parameters.get("part_ms")
@@ -57,10 +57,10 @@ def newest_rows(
 def _first_rows(
     database: Database, asked: Conditions, order: Order, selected: str, size: int
 ) -> tuple[Sequence[Row], bool]:
-    """About so many rows in an order, and whether there are no more. Of rows in one place all are there, or the latest.
+    """About `size` rows in an order, and whether these are all. Of rows with the same position, all or the newest are there.
 
-    The server sorts by time alone, which spares it from reading the other columns of the order, and from looking at what
-    is too far. Of the rows that have the last one's time some may be left out then, so that all of them are.
+    The server sorts by time alone, so that it need not read the other columns of the order, nor rows with later positions.
+    The limit may then cut through rows with the same time, so all rows with the last time are dropped.
     """
     select = f"SELECT {selected} FROM {asked.source.table} WHERE {asked.where}"
     if not order.measure:
@@ -81,9 +81,9 @@ def _first_rows(
 def rows_at(
     database: Database, parts: Sequence[Conditions], order: Order, selection: str, offset: int, limit: int
 ) -> tuple[Sequence[Row], Conditions]:
-    """Rows that meet conditions, in an order, whether or not they are their event's newest.
+    """Matching rows in an order, whether or not they are the newest of their event.
 
-    Of `parts_in_time` of the conditions. Also tells the part that they and all rows before them are in.
+    `parts` are the conditions as returned by `parts_in_time`. Also returns the part that holds these rows and all before.
     """
     rows: Sequence[Row] = ()
     for part in parts:

@@ -1,4 +1,4 @@
-"""A long range of time in parts, so that the first events of a list are found soon."""
+"""Splits a long time range into parts, so that the first events of a list are found quickly."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from beam_pipeline.query.rollups import rollup_rows
 from beam_pipeline.query.times import HOUR_MS
 
 _LARGER = 8
-"""How many times more events each further part of a list has."""
+"""How many times as many events each part has as the part before it."""
 _PARTS = 5
 
 
 def parts_in_time(
     database: Database, conditions: Conditions, order: Order, after: Position | None, expected: int
 ) -> Iterable[Conditions]:
-    """The conditions, in parts where these are worth while: in order of time, over a long range, without an id's index."""
+    """The conditions, in parts where that saves time: for an order by time, a long range, and no filter with an index on ids."""
     if order.measure or conditions.is_short or conditions.given.keys() & {*conditions.source.identity, "trace_id"}:
         return [conditions]
     return _parts_by_time(database, conditions, order, None if after is None else after[0], expected)
@@ -28,10 +28,10 @@ def parts_in_time(
 def _parts_by_time(
     database: Database, asked: Conditions, order: Order, from_ms: int | None, events: int
 ) -> Iterator[Conditions]:
-    """The conditions on one part of the range after the other, so that its first events in an order by time are found soon.
+    """The conditions on growing parts of the range, each of which includes the parts before it.
 
-    Nothing that comes before `from_ms` is wanted any more. Each part has several times more events than the one before, by what
-    the rollup says. The last has no limit of its own, so that nothing is missed whatever the rollup says.
+    Events before `from_ms`, in the order, are not wanted. According to the rollup, each part has several times as many events
+    as the part before. The last part is the whole range, so that nothing is missed whatever the rollup says.
     """
     oldest = order.first == "oldest"
     if from_ms is None:

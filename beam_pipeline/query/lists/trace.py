@@ -10,11 +10,11 @@ from beam_pipeline.query.model import Event, Span, Trace
 from beam_pipeline.query.sources import SPANS, TRACES, Source
 
 _BY_ID = {"use_skip_indexes_on_data_read": 0}
-"""Once the granules of an id are known, to look into the index a second time takes a tenth of the query's time."""
+"""Once the granules with an id are known, using the index again would take a tenth of the query's time."""
 
 
 def read_trace(database: Database, conditions: Conditions) -> Trace:
-    """The trace of an id. Raises NotFound; BadArgument when several projects have one."""
+    """The trace with an id. Raises NotFound, or BadArgument if several projects have one."""
     found = _read_versions(database, TRACES, conditions)
     if not found:
         raise NotFound(f"there is no trace {conditions.given['trace_id']!r}")
@@ -30,7 +30,7 @@ def read_spans(database: Database, conditions: Conditions) -> list[Span]:
 
 
 def read_span_tree(database: Database, conditions: Conditions) -> SpanTree:
-    """The spans of a trace as a tree. Raises NotFound; BadArgument when several projects have such a trace."""
+    """The spans of a trace as a tree. Raises NotFound, or BadArgument if several projects have such a trace."""
     spans = read_spans(database, conditions)
     projects = sorted({span.project_id for span in spans})
     if len(projects) > 1:
@@ -41,10 +41,10 @@ def read_span_tree(database: Database, conditions: Conditions) -> SpanTree:
 
 
 def _read_versions(database: Database, source: Source[Event], conditions: Conditions) -> list[Event]:
-    """The events that meet conditions which hold for all their versions: one look is enough."""
+    """The matching events, under conditions that all versions of an event meet or none: one query is enough."""
     select = f"SELECT {source.selection} FROM {source.table} WHERE {conditions.where_versions}"
     rows = database.rows(select, conditions.parameters, _BY_ID)
-    # Hardly ever is there more than one version, and to compare them takes the server a third of its time.
+    # More than one version is rare, and comparing versions takes a third of the query's time.
     if len({source.identity_of(row) for row in rows}) < len(rows):
         newest = f"ORDER BY {source.version} DESC LIMIT 1 BY {', '.join(source.identifying)}"
         rows = database.rows(f"{select} {newest}", conditions.parameters)

@@ -1,1 +1,1 @@
-"""Numbers about events: series, statistics and distributions, from the hourly rollups or from the events."""
+"""Numbers about events: series, statistics and distributions, from hourly rollups or from events."""

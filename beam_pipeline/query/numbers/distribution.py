@@ -1,4 +1,4 @@
-"""How scores are distributed."""
+"""The distribution of scores."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def read_distribution(
     interval: Interval | None,
     source: SourceChoice,
 ) -> ScoreDistribution:
-    """The distribution of scores over bins of equal width from `low` to `high`, by default all values.
+    """The distribution of scores over bins of equal width from `low` to `high`, by default over all values.
 
-    With an interval also the trend, from the source. Raises QueryError.
+    With an interval it has a trend, read from `source`. Raises QueryError.
     """
     whole("bins", bins, 1, MAX_BINS)
     low = low if low is None else number("low", low)
@@ -47,7 +47,7 @@ def read_distribution(
     last = found.max if high is None else high
     counts = [0] * (bins + 2)
     edges = list[float]()
-    # With one limit given all values may be on the other side of it.
+    # With one limit given, all values may be beyond it.
     if first is not None and last is not None and first <= last:
         edges = _edges(first, last, bins)
         counts = _count(database, conditions, value, edges)
@@ -69,13 +69,13 @@ def read_distribution(
 def _edges(low: float, high: float, bins: int) -> list[float]:
     if low == high:
         return [low, high]
-    # Not low + width * place: the width of all there is would be infinite.
+    # Not low + width * place: the width from -1.7e308 to 1.7e308 would be infinite.
     inner = [low * (1 - place / bins) + high * (place / bins) for place in range(1, bins)]
     return [low, *sorted(min(max(edge, low), high) for edge in inner), high]
 
 
 def _count(database: Database, conditions: Conditions, value: str, edges: Sequence[float]) -> list[int]:
-    """How many are below the first edge, in each bin, and above the last edge."""
+    """How many scores are below the first edge, in each bin, and above the last edge."""
     default = "0." if value == "normalized_value" else ""
     events = newest_events(conditions, [Column("_value", value, default)])
     place = "arrayCount(edge -> edge <= _value, {edges:Array(Float64)})"

@@ -1,4 +1,4 @@
-"""A SELECT of events, each once, in its newest version, for numbers about them."""
+"""A SELECT with each event once, in its newest version, for numbers to be computed from."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from beam_pipeline.query.conditions import Conditions
 
 @dataclass(frozen=True)
 class Column:
-    """Something to know of each event, under an alias that is no column's name."""
+    """An expression to select for each event, under an alias that is no column's name."""
 
     alias: str
     sql: str
     nullable_default: str = ""
-    """For an expression that may be NULL: a value of its type."""
+    """For an expression that may be NULL: any value of its type."""
 
     def newest(self) -> str:
-        """Its value in the newest version. argMax alone would take it from the newest version in which it is not NULL."""
+        """SQL for the value in the newest version. argMax alone would skip versions in which it is NULL."""
         if not self.nullable_default:
             return f"argMax({self.sql}, _version) AS {self.alias}"
         value = f"argMax(ifNull({self.sql}, {self.nullable_default}), _version)"
@@ -26,10 +26,10 @@ class Column:
 
 
 def newest_events(conditions: Conditions, columns: Sequence[Column]) -> str:
-    """A SELECT with a row for each event that meets the conditions in its newest version.
+    """A SELECT with a row for each event whose newest version matches.
 
-    Reads the rows that meet the conditions for their ids, and then all versions of these, unless all there are in a range
-    of time are wanted. What was ingested before all of them is no newer version of any.
+    With conditions on more than the time, it reads the ids of the matching rows first, and then the versions of these events
+    that were ingested no earlier than the first of the rows: earlier versions cannot be newer.
     """
     source = conditions.source
     identity = ", ".join(source.identity)
@@ -44,5 +44,5 @@ def newest_events(conditions: Conditions, columns: Sequence[Column]) -> str:
     selection = ", ".join([*(column.newest() for column in columns), "1 AS _event"])
     return (
         f"WITH {source.version} AS _version SELECT {selection} FROM {source.table} "
-        f"WHERE {where} GROUP BY {', '.join(conditions.telling)} {having}"
+        f"WHERE {where} GROUP BY {', '.join(conditions.distinguishing)} {having}"
     )
