@@ -69,10 +69,10 @@ def check_buckets(question: Question) -> None:
         _bucket_starts(length, start, end)
 
 
-def time_series(question: Question, answer: Answer, values: Values, groups: Sequence[Group] = ()) -> TimeSeries:
+def time_series(question: Question, answer: Answer, values: Values) -> TimeSeries:
     """Series with the buckets of the whole range, which by default goes from the first to the last event.
 
-    `groups` get a series even if they have no events. Raises BadArgument for too many buckets.
+    Without grouping there is a series even if there are no events. Raises BadArgument for too many buckets.
     """
     length = question.interval_ms
     assert length is not None
@@ -80,8 +80,9 @@ def time_series(question: Question, answer: Answer, values: Values, groups: Sequ
     start = min(there, default=None) if answer.start_ms is None else answer.start_ms
     end = max(there, default=None) if answer.end_ms is None else answer.end_ms
     starts = range(0) if start is None or end is None else _bucket_starts(length, start, end)
-    known: Sequence[Group] = groups if question.group_names else [()]
-    numbers: dict[Group, Mapping[int, Numbers]] = {**{group: {} for group in known}, **answer.numbers}
+    numbers: Mapping[Group, Mapping[int, Numbers]] = (
+        answer.numbers if question.group_names else {(): {}, **answer.numbers}
+    )
     if len(numbers) * len(starts) > MAX_ROWS:
         raise BadArgument(
             "interval", timedelta(milliseconds=length), f"longer: there would be more than {MAX_ROWS} buckets"
