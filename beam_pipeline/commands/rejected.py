@@ -1,4 +1,4 @@
-"""`rejected`: the lines that could not be stored as events, to be looked at, mended and fed again."""
+"""`rejected`: shows the lines that could not be stored as events, so that they can be fixed and loaded again."""
 
 from __future__ import annotations
 
@@ -145,9 +145,9 @@ COMMAND = Command(
     run=run,
     actions=("list", "show"),
     details=(
-        "To mend lines and load them:\n"
-        "  python -m beam_pipeline rejected show --raw --input=DIR --file=NAME --limit=100000 > mended.jsonl\n"
-        "  (mend them in mended.jsonl)\n"
-        "  mv mended.jsonl DIR/TYPE/PROJECT/20260101T000000Z_mended1.jsonl"
+        "To fix lines and load them:\n"
+        "  python -m beam_pipeline rejected show --raw --input=DIR --file=NAME --limit=100000 > fixed.jsonl\n"
+        "  (fix them in fixed.jsonl)\n"
+        "  mv fixed.jsonl DIR/TYPE/PROJECT/20260101T000000Z_fixed1.jsonl"
     ),
 )

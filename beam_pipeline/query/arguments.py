@@ -1,4 +1,4 @@
-"""Checks of arguments that are the same whatever the argument is for. All raise BadArgument."""
+"""Checks for arguments of any kind. All raise BadArgument."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from beam_pipeline.query.errors import BadArgument
 
 
 def text(argument: str, value: Any) -> str:
-    """A string that can be encoded."""
+    """A string that can be encoded in UTF-8."""
     if not isinstance(value, str):
         raise BadArgument(argument, value, "a string")
     try:
