@@ -1,4 +1,4 @@
-"""`query`: asks what was loaded; lists, single traces, series and statistics."""
+"""`query`: lists, single traces, series and statistics of what was loaded."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ Ask = Callable[[ClickHouseQueryProvider, str, Values], None]
 
 
 _SLOWEST = 10
-"""How many of the slowest there are unless --limit says otherwise."""
+"""The default of --limit for the slowest."""
 
 
 def run(invocation: Invocation) -> int:
-    """Asks one question and prints the answer."""
+    """Runs one query and prints the result."""
     values, action = invocation.values, invocation.action
     problems = query_problems(action, values)
     if problems:
@@ -131,7 +131,7 @@ def _trace(provider: ClickHouseQueryProvider, _: str, values: Values) -> None:
         trace = provider.get_trace(trace_id, project_id=project_id)
         project_id = trace.project_id
     except NotFound:
-        trace = None  # its spans may have come before it
+        trace = None  # its spans may have arrived before it
     try:
         tree = provider.get_span_tree(trace_id, project_id=project_id)
     except NotFound:
@@ -152,7 +152,7 @@ def _trace(provider: ClickHouseQueryProvider, _: str, values: Values) -> None:
             print_text("")
         if spans:
             print_tree(tree)
-        print_text(counted(len(spans), "span") + ("" if trace else "; the trace itself is not there"))
+        print_text(counted(len(spans), "span") + ("" if trace else "; the trace itself is missing"))
 
 
 def _series(provider: ClickHouseQueryProvider, action: str, values: Values) -> None:
@@ -170,7 +170,7 @@ def _series(provider: ClickHouseQueryProvider, action: str, values: Values) -> N
     groups = values["group_by"]
     if measure == "metrics":
         kept["group_by"], kept["group_by_labels"] = label_paths(groups)
-    elif groups or measure != "logs":  # those are by level unless one says otherwise
+    elif groups or measure != "logs":  # logs are grouped by level by default
         kept["group_by"] = groups
     else:
         groups = ("level",)
@@ -217,7 +217,7 @@ def _distribution(provider: ClickHouseQueryProvider, action: str, values: Values
 
 
 def _names(numbers: NumberValues, levels: Sequence[float] = ()) -> list[str]:
-    """What the numbers are called, also where there are none."""
+    """The names of the numbers, even if there are none."""
     return list(numbers(Numbers(quantiles=(None,) * len(levels)), 1))
 
 
@@ -230,7 +230,7 @@ def _print_numbers(found: Any, table: Table, values: Values, note: str) -> None:
     else:
         if rows:
             print_numbers(titles, rows, values["tz"])
-        print_text(note if rows else f"nothing was found; {note}")
+        print_text(note if rows else f"nothing found; {note}")
 
 
 def _plain(value: Any) -> Any:
@@ -263,6 +263,6 @@ COMMAND = Command(
         "  python -m beam_pipeline query trace ID --input=DIR\n"
         "  python -m beam_pipeline query series --input=DIR --measure=error_rate --interval=1h --since=1d\n"
         "  python -m beam_pipeline query percentiles --input=DIR --of=span --group_by=name\n"
-        "Of repeatable options all must hold."
+        "If an option is repeated, all its values must match."
     ),
 )
