@@ -25,7 +25,9 @@ def test_reading_never_makes_a_database(tmp_path: Path, there: str) -> None:
     config = ClickHouseConfig(url=f"chdb://{path}")
     with pytest.raises(SchemaError, match=f"the embedded database {path} does not exist"):
         config.connect()
-    with pytest.raises(SchemaNotMigrated, match=rf"{path} does not exist\. To create or update the tables: .* migrate$"):
+    with pytest.raises(
+        SchemaNotMigrated, match=rf"{path} does not exist\. To create or update the tables: .* migrate$"
+    ):
         ClickHouseQueryProvider(config)
     assert connect_if_there(config) is None
     assert sorted(tmp_path.rglob("*")) == before
