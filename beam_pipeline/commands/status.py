@@ -24,6 +24,7 @@ from beam_pipeline.commands.times import TZ, TimeColumn
 from beam_pipeline.history import FileProblem, History, LoadRecord, StateTotals
 from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, local_path
 from beam_pipeline.schema import connect_if_there
+from beam_pipeline.wording import counted
 from transforms.clickhouse import ClickHouse
 from transforms.events import EVENT_TYPES
 from transforms.loads.journal import Journal, Tail
@@ -176,10 +177,9 @@ def _print(status: InputStatus, zone: tzinfo) -> None:
     if status.pending is None:
         print_text("  the directory is not here")
     else:
-        kinds = ", ".join(f"{count:,} {name}" for name, count in status.pending.by_type.items())
-        print_text(
-            f"  pending: {status.pending.files:,} files, {status.pending.bytes:,} bytes{f' ({kinds})' if kinds else ''}"
-        )
+        kinds = ", ".join(f"{name} {count:,}" for name, count in status.pending.by_type.items())
+        size = f"{counted(status.pending.files, 'file')}, {counted(status.pending.bytes, 'byte')}"
+        print_text(f"  pending: {size}{f' ({kinds})' if kinds else ''}")
         for path, reason in status.pending.errors.items():
             print_text(f"  {printable(path)}: {printable(reason)}")
         for group in status.pending.ignored:
