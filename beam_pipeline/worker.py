@@ -205,7 +205,7 @@ class IngestionWorker:
             run.enter_context(lent_client(self.client))
             self._run_pages(config, run)
             if self._one_more_look():
-                for metric in (metrics.FILES_SKIPPED, metrics.FILES_UNFINISHED, metrics.FILES_CHANGED):
+                for metric in (metrics.FILES_SKIPPED, metrics.FILES_UNFINISHED):
                     self._counts[metric.name] = 0
                 report.clear_look()
                 self._run_pages(config, run)
@@ -301,10 +301,9 @@ class IngestionWorker:
         return runner in (None, *LOCAL_RUNNERS)
 
     def _one_more_look(self) -> bool:
-        """Whether files of this run's loads may be free again: one had changed, say, and its load went on without it."""
+        """Whether files of adopted loads may be free again: one had changed, say, and its load went on without it."""
         left = self._counts[metrics.FILES_SKIPPED.name] or self._counts[metrics.FILES_UNFINISHED.name]
-        changed = self._counts[metrics.FILES_CHANGED.name]
-        return bool(changed or (self._counts[metrics.LOADS_ADOPTED.name] and left))
+        return bool(self._counts[metrics.LOADS_ADOPTED.name] and left)
 
     def _fit_schema(self) -> SchemaStatus:
         """What the database has. Raises SchemaOutOfDate when it is not fit for loading."""
