@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -10,8 +11,9 @@ from typing import Any
 
 from transforms.clickhouse import ClickHouse
 from transforms.events import REJECTED_TABLE
-from transforms.loads.inputs import INPUTS_TABLE
+from transforms.loads.inputs import INPUTS_TABLE, find_input
 from transforms.loads.rows import FILES_TABLE, LOADS_TABLE
+from transforms.storage import open_storage
 
 _BATCH_BYTES = 32 * 1024 * 1024
 _BATCH_LINES = 1000
@@ -47,8 +49,6 @@ class LoadRecord:
     attempt: int
     created_at: datetime
     updated_at: datetime
-    retry_at: datetime
-    """When a failed load is tried again; 1970 for at once."""
     files: int
     bytes: int
     lines: int
@@ -131,11 +131,7 @@ class History:
 
     def name_of(self, root: str) -> str:
         """What the input in a directory is called; the directory itself when nothing was loaded from there."""
-        rows = self._client.query(
-            f"SELECT name FROM {INPUTS_TABLE} FINAL WHERE root = {{root:String}} ORDER BY seen_at DESC LIMIT 1",
-            {"root": root},
-        )
-        return str(rows[0]["name"]) if rows else root
+        return find_input(self._client, root, open_storage(root).identity() if os.path.isdir(root) else "")[0]
 
     def states(self, input: str = "") -> list[StateTotals]:
         """How many loads are in each state, and what they hold together; states that none is in are left out."""
@@ -186,7 +182,7 @@ class History:
         rows = self._client.query(
             f"""
             SELECT load_id, input, run_id, toString(event_type) AS event_type, toString(state) AS state, attempt,
-                   created_at, updated_at, retry_at, files, bytes, lines, inserted, rejected, expired, duration_ms, error
+                   created_at, updated_at, files, bytes, lines, inserted, rejected, expired, duration_ms, error
             FROM (
                 SELECT * FROM {LOADS_TABLE} FINAL
                 WHERE {condition} AND ({{input:String}} = '' OR input = {{input:String}})

@@ -107,6 +107,13 @@ def option_parser(options: Iterable[Option], **settings: Any) -> argparse.Argume
     return parser
 
 
+def _with_dashes(text: Any) -> Any:
+    """What was given for an option. Before Python 3.13, argparse makes an empty list of the value `--`."""
+    if isinstance(text, list):
+        return ["--" if one == [] else one for one in text] if text else "--"
+    return text
+
+
 def read_values(options: Sequence[Option], arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The options' values by name (of the arguments, else the environment, else defaults), and what arguments are left.
 
@@ -124,7 +131,7 @@ def read_values(options: Sequence[Option], arguments: Sequence[str]) -> tuple[di
     values: dict[str, Any] = {}
     problems: list[str] = []
     for option in options:
-        text = getattr(given, option.name)
+        text = _with_dashes(getattr(given, option.name))
         source = f"--{option.name}"
         if text is None and option.env and os.environ.get(option.env):
             text, source = os.environ[option.env], option.env

@@ -11,6 +11,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
+from beam_pipeline.wording import counted
 from transforms import metrics
 from transforms.match_files import Page
 
@@ -48,11 +49,11 @@ class Snapshot:
     def describe(self) -> str:
         """The counts in words."""
         parts = [
-            f"{self.files:,}/{self.total_files:,} files",
-            f"{self.events:,} events",
+            f"{self.files:,}/{counted(self.total_files, 'file')}",
+            counted(self.events, "event"),
             f"{self.events_per_second:,.0f}/s",
             f"{self.rejected:,} rejected",
-            f"{self.errors:,} errors",
+            counted(self.errors, "error"),
         ]
         if self.remaining_s is not None and self.fraction != 1:
             parts.append(f"{duration(self.remaining_s)} left")

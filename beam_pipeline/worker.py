@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import uuid
@@ -17,15 +16,16 @@ from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
+from beam_pipeline.outcome import load_counts, load_failures
 from beam_pipeline.pipeline import build_pipeline
+from beam_pipeline.runs_under_way import refuse_older_runs
 from beam_pipeline.schema import SchemaOptions, SchemaStatus, check_schema_status, connect_or_create, run_migrations
 from transforms import interrupt, metrics, report
 from transforms.adopt_loads import left_behind
 from transforms.clickhouse import ClickHouse, ClickHouseError, SchemaError
 from transforms.config import IngestConfig
 from transforms.loads.inputs import resolve_input
-from transforms.loads.journal import JOURNAL_TABLE, Journal, Tail
-from transforms.loads.rows import FILES_TABLE, LOADS_TABLE
+from transforms.loads.journal import Journal, Tail
 from transforms.match_files import Page, next_page
 from transforms.report import Failure
 from transforms.run import lent_client, shared_lease
@@ -56,6 +56,8 @@ class ProcessingResult:
     """Loads of earlier runs that were finished by this one."""
     known: int = 0
     """Files that came again with a content that is loaded already, and were moved without being loaded again."""
+    changed: int = 0
+    """Files that changed while they were loaded; what they hold now is compared with what was loaded by the next run."""
     skipped: int = 0
     """Files left alone because another live run has them."""
     skipped_for: list[str] = field(default_factory=list)
@@ -146,6 +148,7 @@ class IngestionWorker:
             self._client = connect_or_create(self.config.clickhouse, cluster=self._schema.cluster)
         # Looking comes first, since a user that may load need not have the right to create tables.
         if not check_schema_status(self.client).up_to_date:
+            refuse_older_runs(self.client, self.config.input)
             run_migrations(self.client, self._schema)
 
     def close(self) -> None:
@@ -202,7 +205,7 @@ class IngestionWorker:
             run.enter_context(lent_client(self.client))
             self._run_pages(config, run)
             if self._one_more_look():
-                for metric in (metrics.FILES_SKIPPED, metrics.FILES_UNFINISHED, metrics.FILES_CHANGED):
+                for metric in (metrics.FILES_SKIPPED, metrics.FILES_UNFINISHED):
                     self._counts[metric.name] = 0
                 report.clear_look()
                 self._run_pages(config, run)
@@ -283,9 +286,8 @@ class IngestionWorker:
 
     def _run_pipeline(self, config: IngestConfig) -> None:
         options = PipelineOptions(self._runner_options)
-        runner = options.view_as(StandardOptions).runner
         # Beam's DirectRunner would fall back to a slow one that miscounts, for a pipeline with batches like this one.
-        pipeline = beam.Pipeline(FnApiRunner() if runner in (None, *LOCAL_RUNNERS) else None, options=options)
+        pipeline = beam.Pipeline(FnApiRunner() if self._is_local() else None, options=options)
         build_pipeline(pipeline, config)
         result = pipeline.run()
         result.wait_until_finish()
@@ -294,11 +296,14 @@ class IngestionWorker:
             counted = counter.committed if counter.committed is not None else counter.attempted
             self._counts[counter.key.metric.name] += counted or 0
 
+    def _is_local(self) -> bool:
+        runner = PipelineOptions(self._runner_options).view_as(StandardOptions).runner
+        return runner in (None, *LOCAL_RUNNERS)
+
     def _one_more_look(self) -> bool:
-        """Whether files of this run's loads may be free again: one had changed, say, and its load went on without it."""
+        """Whether files of adopted loads may be free again: one had changed, say, and its load went on without it."""
         left = self._counts[metrics.FILES_SKIPPED.name] or self._counts[metrics.FILES_UNFINISHED.name]
-        changed = self._counts[metrics.FILES_CHANGED.name]
-        return bool(changed or (self._counts[metrics.LOADS_ADOPTED.name] and left))
+        return bool(self._counts[metrics.LOADS_ADOPTED.name] and left)
 
     def _fit_schema(self) -> SchemaStatus:
         """What the database has. Raises SchemaOutOfDate when it is not fit for loading."""
@@ -313,6 +318,9 @@ class IngestionWorker:
 
     def _result(self, config: IngestConfig, started: float) -> ProcessingResult:
         counts = self._counts
+        if self._began_at is not None and not self._is_local():
+            # A runner that starts a job again counts anew, and may tell nothing of what it did before.
+            counts |= load_counts(self.client, config, since=self._began_at)
         by_type = {name: counts[metric.name] for name, metric in metrics.EVENTS_BY_TYPE.items() if counts[metric.name]}
         return ProcessingResult(
             run_id=config.run_id,
@@ -324,6 +332,7 @@ class IngestionWorker:
             loads=counts[metrics.LOADS_COMMITTED.name],
             adopted=counts[metrics.LOADS_ADOPTED.name],
             known=counts[metrics.FILES_KNOWN.name],
+            changed=counts[metrics.FILES_CHANGED.name],
             skipped=counts[metrics.FILES_SKIPPED.name],
             skipped_for=[owner.describe() for owner in report.owners()],
             unfinished=counts[metrics.FILES_UNFINISHED.name],
@@ -344,32 +353,6 @@ class IngestionWorker:
             except ClickHouseError as error:
                 found["load log"] = f"cannot be read: {error}"
         return sorted(Failure(name, reason) for name, reason in found.items())
-
-
-def load_failures(client: ClickHouse, config: IngestConfig, *, since: int) -> list[Failure]:
-    """Loads of a run that failed, and files that it could not load or move, as the load log has them.
-
-    `since` is the last entry of the journal before the run: what was loaded earlier is not read.
-    """
-    mine = (
-        f"load_id IN (SELECT load_id FROM {JOURNAL_TABLE} WHERE input = {{input:String}} AND number > {{since:UInt64}} "
-        "AND run_id = {run_id:String})"
-    )
-    rows = client.query(
-        f"""
-        SELECT 'load' AS kind, load_id AS name, error AS reason FROM {LOADS_TABLE} FINAL
-        WHERE {mine} AND run_id = {{run_id:String}} AND state = 'failed'
-        UNION ALL
-        SELECT 'file' AS kind, path AS name, error AS reason FROM {FILES_TABLE} FINAL WHERE {mine} AND error != ''
-        """,
-        {"input": config.name, "since": since, "run_id": config.run_id},
-    )
-    return [
-        Failure(
-            f"load {row['name']}" if row["kind"] == "load" else os.path.join(config.input, row["name"]), row["reason"]
-        )
-        for row in rows
-    ]
 
 
 def _versions_from(tail: Tail) -> int:

@@ -38,11 +38,6 @@ from transforms.parse_jsonl import ParsedLoad
 from transforms.run import RunFn
 from transforms.storage import FileChanged, Storage, StorageError
 
-_FIRST_RETRY_MS = 30_000
-_LAST_RETRY_MS = 3_600_000
-_TRIED_AT_ONCE = 3
-"""Attempts that follow each other without a wait: most failures are over by then."""
-
 
 @dataclass(frozen=True)
 class LoadResult:
@@ -110,13 +105,6 @@ def count_blocks(counts: LoadCounts, receipts: Mapping[tuple[str, str], int]) ->
     )
 
 
-def retry_ms(attempt: int) -> int:
-    """How long a load that has failed so often waits for its next attempt: not at all, then 30 s, doubling up to an hour."""
-    if attempt < _TRIED_AT_ONCE:
-        return 0
-    return int(min(_FIRST_RETRY_MS * 2.0 ** (attempt - _TRIED_AT_ONCE), _LAST_RETRY_MS))
-
-
 def finalize_loads(group: Sequence[ParsedLoad], stage: RunFn) -> list[LoadResult]:
     """Commits (or fails) loads, moves their files, and records that: each with one write for all of them.
 
@@ -137,13 +125,7 @@ def finalize_loads(group: Sequence[ParsedLoad], stage: RunFn) -> list[LoadResult
             (end.load,) = _recorded([end.load], stage)
     log.commit(
         (
-            LoadRecord(
-                end.load,
-                "failed" if end.error else "committed",
-                end.counts,
-                end.error,
-                int(time.time() * 1000) + wait_ms if end.error and (wait_ms := retry_ms(end.load.attempt)) else 0,
-            ),
+            LoadRecord(end.load, "failed" if end.error else "committed", end.counts, end.error),
             end.parsed.outcomes,
         )
         for end in ended

@@ -36,7 +36,7 @@ FILES_KNOWN = Metric(
     "files_known", "files", "files that came again with a content that is loaded, and were moved unread"
 )
 FILES_CHANGED = Metric(
-    "files_changed", "files", "files that changed while they were loaded, and are looked at once more"
+    "files_changed", "files", "files that changed while they were loaded, and that the next run compares with what was"
 )
 FILES_LOADED = Metric("files_loaded", "files", "files whose rows are all acknowledged and that left pending")
 FILES_FAILED = Metric("files_failed", "files", "files that stay pending because of an error")

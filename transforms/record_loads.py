@@ -80,17 +80,17 @@ def assign_files(
         # What no load stands behind was written by a worker that lost the race for its entry.
         loaded = [] if reload else [r for r in records if r.committed]
         same = [r for r in loaded if r.etag == file.etag]
-        if same:
-            covering, gaps = same, list(_gaps(storage, file, same))
-        else:
-            covering = loaded_prefix(storage, file, loaded)
-            gaps = list(_gaps(storage, file, covering))
-            if covering and gaps:
-                result.grown.append((file, covering))
+        gaps = list(_gaps(storage, file, same))
+        before = []
+        if gaps and len(same) < len(loaded):
+            before = loaded_prefix(storage, file, loaded)
+            gaps = list(_gaps(storage, file, [*same, *before]))
         if gaps:
             result.new += [_slice(file, start, end) for start, end in gaps]
+            if before:
+                result.grown.append((file, before))
         else:
-            result.loaded.append((file, covering))
+            result.loaded.append((file, [*same, *(record for record in before if record not in same)]))
     return result
 
 
@@ -137,7 +137,7 @@ def _gaps(storage: Storage, file: PendingFile, records: Sequence[FileRecord]) ->
         if record.start > reached:
             yield reached, record.start
         if record.end > reached:
-            reached, was_end = record.end, record.end == record.size
+            reached, was_end = record.end, record.may_end_in_a_line
     if reached < file.size:
         # A file that grew may have ended in the middle of a line, which was taken for a line then. Take it whole now.
         yield line_start(storage, file.path, reached) if was_end else reached, file.size
@@ -226,7 +226,7 @@ def record_loads(files: Sequence[PendingFile], stage: RunFn) -> list[Load]:
             log.write_loads(LoadRecord(load, "assigned") for load in loads)
             break
     log.write_files(
-        record.revised(etag=file.etag, state="committed", error="")
+        record.revised(etag=file.etag, size=file.size, state="committed", error="")
         for file, records in assignment.grown
         for record in records
     )

@@ -11,6 +11,7 @@ from beam_pipeline.commands.base import FAILED, OK, print_json, print_text, prin
 from beam_pipeline.commands.tables import print_table
 from beam_pipeline.history import History, LoadRecord
 from beam_pipeline.schema import connect_if_there
+from beam_pipeline.wording import counted
 from transforms import report
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
@@ -111,12 +112,16 @@ def _print(config: IngestConfig, pending: dict[str, Pending], loads: list[tuple[
         print_text("no pending files")
     taken_up = [load for load, lives in loads if not lives]
     if taken_up:
-        size = sum(load.bytes for load in taken_up)
-        print_text(
-            f"{len(taken_up):,} unfinished loads of earlier runs, {size:,} bytes of these, would be taken up first"
-        )
+        loads_of = counted(len(taken_up), "unfinished load of an earlier run", "unfinished loads of earlier runs")
+        size = counted(sum(load.bytes for load in taken_up), "byte")
+        print_text(f"{loads_of} ({size}) would be taken up first")
     if len(taken_up) < len(loads):
-        print_text(f"{len(loads) - len(taken_up):,} loads are in the hands of runs under way and would be left alone")
+        left = counted(
+            len(loads) - len(taken_up),
+            "unfinished load would be left alone: another run may be loading it",
+            "unfinished loads would be left alone: other runs may be loading them",
+        )
+        print_text(left)
     for group in report.ignored():
         print_text(printable(group.describe()))
     for failure in report.failures():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from beam_pipeline.commands.base import OK, Command, Invocation, print_json, print_text, printable
 from beam_pipeline.generate import GenerateOptions, generate
 from beam_pipeline.options import GENERATE, OUTPUT, OptionsError
+from beam_pipeline.wording import counted
 
 
 def run(invocation: Invocation) -> int:
@@ -32,10 +33,10 @@ def run(invocation: Invocation) -> int:
     if values["json"]:
         print_json({"output": options.output} | vars(written))
         return OK
-    kinds = ", ".join(f"{count:,} {name}" for name, count in written.events.items())
-    broken = f", {written.bad_lines:,} lines broken on purpose" if written.bad_lines else ""
-    print_text(f"{sum(written.events.values()):,} events ({kinds}){broken}")
-    print_text(f"{written.files:,} files, {written.bytes / 1e6:,.1f} MB in {printable(options.output)}")
+    kinds = ", ".join(counted(count, name) for name, count in written.events.items())
+    broken = f", {counted(written.bad_lines, 'line')} broken on purpose" if written.bad_lines else ""
+    print_text(f"{counted(sum(written.events.values()), 'event')} ({kinds}){broken}")
+    print_text(f"{counted(written.files, 'file')}, {written.bytes / 1e6:,.1f} MB in {printable(options.output)}")
     return OK
 
 

@@ -32,6 +32,7 @@ from beam_pipeline.commands.tables import print_table
 from beam_pipeline.options import DRY_RUN, INGEST, ONCE, OUTPUT, QUIET, OptionsError, ingest_config, input_problems
 from beam_pipeline.process import SIGNALS
 from beam_pipeline.progress import Display, Tracker, duration, make_display
+from beam_pipeline.wording import counted
 from beam_pipeline.worker import LOCAL_RUNNERS, IngestionWorker, ProcessingResult
 from transforms import interrupt, metrics, report
 from transforms.config import IngestConfig
@@ -183,10 +184,13 @@ def _print_summary(config: IngestConfig, result: ProcessingResult) -> None:
         seconds = result.duration_ms / 1000
         rate = f", {result.events_ingested / seconds:,.0f} events/s" if seconds else ""
         size = f"{result.bytes_read / 1e6:,.1f} MB"
-        print_text(f"{result.files_processed:,} files in {result.loads:,} loads, {size} in {duration(seconds)}{rate}")
+        loaded = f"{counted(result.files_processed, 'file')} in {counted(result.loads, 'load')}"
+        print_text(f"{loaded}, {size} in {duration(seconds)}{rate}")
         if result.adopted:
-            print_text(f"{result.adopted:,} loads were left unfinished by an earlier run and were taken up")
-    elif not (result.errors or result.skipped or result.unfinished or result.interrupted):
+            print_text(f"{counted(result.adopted, 'load')} left unfinished by an earlier run and taken up by this one")
+    elif not (
+        result.errors or result.known or result.changed or result.skipped or result.unfinished or result.interrupted
+    ):
         print_text(f"nothing to load: no pending files in {printable(config.input)}{_hint(config)}")
 
 
@@ -207,24 +211,41 @@ def _print_warnings(config: IngestConfig, result: ProcessingResult, console: Con
     """What somebody has to know even when nothing else is printed."""
     if result.rejected:
         console.print(
-            f"warning: {result.rejected:,} lines were rejected; see: "
+            f"warning: {counted(result.rejected, 'line was', 'lines were')} rejected; see: "
             f"python -m beam_pipeline rejected --input={_quoted(config.input)}"
         )
     if result.expired:
+        events = counted(
+            result.expired,
+            "event is older than its table keeps events, so ClickHouse will delete it",
+            "events are older than their tables keep events, so ClickHouse will delete them",
+        )
         console.print(
-            f"warning: {result.expired:,} events are older than their tables keep them, so ClickHouse will delete "
-            "them; to keep them: python -m beam_pipeline migrate --ttl_days=0 --logs_ttl_days=0"
+            f"warning: {events}; to keep old events: python -m beam_pipeline migrate --ttl_days=0 --logs_ttl_days=0"
         )
     for group in result.ignored:
         if not (quiet and group.reason.expected):
             console.print(f"{'' if group.reason.expected else 'warning: '}{printable(group.describe())}")
-    if result.skipped:
-        console.print(f"{result.skipped:,} files skipped: another run that is under way is loading them")
-    if result.unfinished:
-        console.print(
-            f"{result.unfinished:,} files are still pending: their loads were begun by an earlier run and could not be "
-            "finished (the errors say why); the next run tries again"
+    if result.known:
+        files = counted(
+            result.known,
+            "file was not loaded again: its content is loaded already",
+            "files were not loaded again: their content is loaded already",
         )
+        console.print(f"{files} (to load it anyway: --reload)")
+    if result.changed:
+        files = counted(result.changed, "file changed while it was loaded", "files changed while they were loaded")
+        console.print(f"{files}; what is new is for the next run")
+    if result.skipped:
+        owners = ", ".join(map(printable, result.skipped_for))
+        console.print(f"{counted(result.skipped, 'file')} skipped: being loaded by {owners}")
+    if result.unfinished:
+        files = counted(
+            result.unfinished,
+            "file is still pending: its load was begun by an earlier run",
+            "files are still pending: their loads were begun by an earlier run",
+        )
+        console.print(f"{files} and could not be finished (the errors say why); the next run tries again")
     if result.interrupted:
         console.print("stopped before everything was loaded; run the same command again to go on")
     for failure in result.errors[:_NAMED_ERRORS]:

@@ -1,4 +1,4 @@
-"""`query`: asks what was loaded; lists, single traces, series and statistics."""
+"""`query`: lists, single traces, series and statistics of what was loaded."""
 
 from __future__ import annotations
 
@@ -49,24 +49,25 @@ from beam_pipeline.commands.query_output import (
 )
 from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, OptionsError
 from beam_pipeline.query import BadArgument, ClickHouseQueryProvider, NotFound, QueryError
-from beam_pipeline.query.aggregates import Numbers
+from beam_pipeline.query.lists.pages import DEFAULT_PER_PAGE
+from beam_pipeline.query.lists.tree import SpanTree
 from beam_pipeline.query.model import Page
-from beam_pipeline.query.pages import DEFAULT_PER_PAGE
-from beam_pipeline.query.series import Values as NumberValues
-from beam_pipeline.query.series import count_only, errors, measures, per_second, quantiles
-from beam_pipeline.query.tree import SpanTree
+from beam_pipeline.query.numbers.aggregates import Numbers
+from beam_pipeline.query.numbers.series import Values as NumberValues
+from beam_pipeline.query.numbers.series import count_only, errors, measures, per_second, quantiles
 from beam_pipeline.schema import connect_if_there
+from beam_pipeline.wording import counted
 
 Values = Mapping[str, Any]
 Ask = Callable[[ClickHouseQueryProvider, str, Values], None]
 
 
 _SLOWEST = 10
-"""How many of the slowest there are unless --limit says otherwise."""
+"""The default of --limit for the slowest."""
 
 
 def run(invocation: Invocation) -> int:
-    """Asks one question and prints the answer."""
+    """Runs one query and prints the result."""
     values, action = invocation.values, invocation.action
     problems = query_problems(action, values)
     if problems:
@@ -130,7 +131,7 @@ def _trace(provider: ClickHouseQueryProvider, _: str, values: Values) -> None:
         trace = provider.get_trace(trace_id, project_id=project_id)
         project_id = trace.project_id
     except NotFound:
-        trace = None  # its spans may have come before it
+        trace = None  # its spans may have arrived before it
     try:
         tree = provider.get_span_tree(trace_id, project_id=project_id)
     except NotFound:
@@ -151,7 +152,7 @@ def _trace(provider: ClickHouseQueryProvider, _: str, values: Values) -> None:
             print_text("")
         if spans:
             print_tree(tree)
-        print_text(f"{len(spans):,} spans" + ("" if trace else "; the trace itself is not there"))
+        print_text(counted(len(spans), "span") + ("" if trace else "; the trace itself is missing"))
 
 
 def _series(provider: ClickHouseQueryProvider, action: str, values: Values) -> None:
@@ -169,7 +170,7 @@ def _series(provider: ClickHouseQueryProvider, action: str, values: Values) -> N
     groups = values["group_by"]
     if measure == "metrics":
         kept["group_by"], kept["group_by_labels"] = label_paths(groups)
-    elif groups or measure != "logs":  # those are by level unless one says otherwise
+    elif groups or measure != "logs":  # logs are grouped by level by default
         kept["group_by"] = groups
     else:
         groups = ("level",)
@@ -200,7 +201,7 @@ def _distribution(provider: ClickHouseQueryProvider, action: str, values: Values
     found = provider.score_distribution(**kept, **query_filters(action, values))
     limits = {"mean": found.mean, "min": found.minimum, "max": found.maximum}
     numbers = limits | {f"p{level * 100:g}": value for level, value in found.percentiles.items()}
-    told = [f"{found.count:,} scores"]
+    told = [counted(found.count, "score")]
     told += [f"{name} {value:.6g}" for name, value in numbers.items() if value is not None]
     table = distribution_rows(found)
     if found.trend is None:
@@ -216,7 +217,7 @@ def _distribution(provider: ClickHouseQueryProvider, action: str, values: Values
 
 
 def _names(numbers: NumberValues, levels: Sequence[float] = ()) -> list[str]:
-    """What the numbers are called, also where there are none."""
+    """The names of the numbers, even if there are none."""
     return list(numbers(Numbers(quantiles=(None,) * len(levels)), 1))
 
 
@@ -229,7 +230,7 @@ def _print_numbers(found: Any, table: Table, values: Values, note: str) -> None:
     else:
         if rows:
             print_numbers(titles, rows, values["tz"])
-        print_text(note if rows else f"nothing was found; {note}")
+        print_text(note if rows else f"nothing found; {note}")
 
 
 def _plain(value: Any) -> Any:
@@ -262,6 +263,6 @@ COMMAND = Command(
         "  python -m beam_pipeline query trace ID --input=DIR\n"
         "  python -m beam_pipeline query series --input=DIR --measure=error_rate --interval=1h --since=1d\n"
         "  python -m beam_pipeline query percentiles --input=DIR --of=span --group_by=name\n"
-        "Of repeatable options all must hold."
+        "If an option is repeated, all its values must match."
     ),
 )

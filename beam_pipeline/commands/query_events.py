@@ -14,6 +14,7 @@ from beam_pipeline.commands.tables import FIXED, NUMBER, Column, print_table
 from beam_pipeline.commands.times import TimeColumn
 from beam_pipeline.query.errors import BadArgument
 from beam_pipeline.query.model import Log, Metric, Page, Score, Span, Trace
+from beam_pipeline.wording import counted
 
 _MODELS: Mapping[str, type[Any]] = {"trace": Trace, "span": Span, "log": Log, "metric": Metric, "score": Score}
 _LISTED: Mapping[str, Mapping[str, int]] = {
@@ -39,7 +40,7 @@ _COLUMNS: Mapping[str, Column] = {
 }
 """Other columns are ids, times and the like, which take one line."""
 _FIRST_PAGE, _PAGE, _PAGE_CHARACTERS = 100, 1000, 16 << 20
-"""How many events of a long list are held at a time: first, at most, and as many as make so many characters."""
+"""How many events of a long list are read at a time: first, at most, and about as many as fill so many characters."""
 
 
 def columns_of(event_type: str, chosen: Sequence[str] = ()) -> Sequence[str]:
@@ -60,9 +61,9 @@ def event_json(event: Any, columns: Sequence[str] | None = None) -> dict[str, An
 def print_events(
     event_type: str, events: Sequence[Any], zone: tzinfo, chosen: Sequence[str] = (), *, by: str = ""
 ) -> None:
-    """A table with the chosen columns, or with those that tell most of the ones that there is room for.
+    """A table with the chosen columns, or with the most important ones that fit.
 
-    `by` is the column that the events are ordered by where that is not their time, which may be left out then.
+    `by` is the column that the events are ordered by if that is not their time, which may then be left out.
     """
     if chosen:
         ranks: Mapping[str, int] = dict.fromkeys(columns_of(event_type, chosen), 0)
@@ -83,18 +84,17 @@ def print_events(
 
 
 def print_page(event_type: str, page: Page[Any], zone: tzinfo, chosen: Sequence[str] = ()) -> None:
-    """A table, and how to go on."""
+    """A table, and how to continue."""
     if page.items:
         print_events(event_type, page.items, zone, chosen)
     print_text(page_note(event_type, page))
 
 
 def page_note(event_type: str, page: Page[Any]) -> str:
-    """How many of how many events a page has, and how to go on."""
-    of = f" of {page.total:,}" if page.total is not None else ""
-    more = f"; go on with --cursor={page.next_cursor}" if page.next_cursor else ""
-    count = len(page) if page.total is None else page.total
-    return f"{len(page):,}{of} {event_type}{'' if count == 1 else 's'}{more}"
+    """The number of events on a page and in total, and how to continue."""
+    of = "" if page.total is None else f"{len(page):,} of "
+    more = f"; continue with --cursor={page.next_cursor}" if page.next_cursor else ""
+    return f"{of}{counted(len(page) if page.total is None else page.total, event_type)}{more}"
 
 
 def print_events_csv(event_type: str, events: Sequence[Any], zone: tzinfo, chosen: Sequence[str] = ()) -> None:
@@ -110,7 +110,7 @@ def export_csv(
     chosen: Sequence[str] = (),
     limit: int | None = None,
 ) -> None:
-    """All events of a list, or the first `limit`, of which no more than a page is held at a time."""
+    """All events of a list, or the first `limit`, one page at a time."""
     columns = columns_of(event_type, chosen)
     writer = CsvWriter(columns, zone)
     per_page, cursor, written = _FIRST_PAGE, None, 0
@@ -130,6 +130,6 @@ def _values(event: Any, columns: Sequence[str]) -> list[Any]:
 
 
 def _stored(event: Any, name: str) -> Any:
-    """A field; of a JSON field its text."""
+    """A field; for a JSON field, its text."""
     json_name = f"{name}_json"
     return getattr(event, json_name if hasattr(event, json_name) else name)

@@ -28,25 +28,25 @@ def interval(text: str) -> timedelta:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Words with commas between."""
+    """Words separated by commas."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def column_names(text: str) -> tuple[str, ...]:
-    """Names of columns with commas between."""
+    """Names of columns separated by commas."""
     found = names(text)
     if not found:
-        raise argparse.ArgumentTypeError("is empty; give names with commas between, such as id,name")
+        raise argparse.ArgumentTypeError("is empty; give names separated by commas, such as id,name")
     return found
 
 
 def levels(text: str) -> tuple[float, ...]:
-    """Numbers with commas between."""
+    """Numbers separated by commas."""
     return tuple(number(part) for part in names(text))
 
 
 def json_filter(text: str) -> tuple[JsonPath, JsonValue]:
-    """`path=value`; a value that is a number, true, false or null means that, one in quotes its text, all else is text."""
+    """`path=value`; a number, true, false or null is read as such, quotes are removed, and other values are text."""
     path, rest = _read_path(text, text)
     if not rest.startswith("=") or not path:
         raise argparse.ArgumentTypeError(f"{shown(text)} is not key=value, such as model=gpt-5 or user.id=7")
@@ -59,7 +59,7 @@ def json_filter(text: str) -> tuple[JsonPath, JsonValue]:
 
 
 def merged(filters: Sequence[tuple[JsonPath, JsonValue]]) -> dict[JsonPath, JsonValue]:
-    """All of several filters on JSON in one."""
+    """Several filters on JSON as one."""
     found: dict[JsonPath, JsonValue] = {}
     for path, value in filters:
         if path in found and found[path] != value:
@@ -69,7 +69,7 @@ def merged(filters: Sequence[tuple[JsonPath, JsonValue]]) -> dict[JsonPath, Json
 
 
 def grouping(text: str) -> tuple[str, ...]:
-    """Names with commas between, where `labels["service.name"]` is one, whatever is in it."""
+    """Names separated by commas; `labels["service.name"]` is one name, whatever it contains."""
     found, rest = list[str](), text
     while rest:
         start = rest.lstrip()
@@ -83,7 +83,7 @@ def grouping(text: str) -> tuple[str, ...]:
 
 
 def label_paths(group_by: Sequence[str]) -> tuple[tuple[str, ...], tuple[JsonPath, ...]]:
-    """Columns to group by, and paths in labels, which are said as `labels.host` or `labels["service.name"]`."""
+    """Columns to group by, and paths in labels, which are written as `labels.host` or `labels["service.name"]`."""
     columns, paths = list[str](), list[JsonPath]()
     for name in group_by:
         if name.startswith(_EXACT_LABEL):
@@ -123,7 +123,7 @@ FILTER_OPTIONS = (
     ),
     Option("message", str, None, "logs: exactly this message", "", "TEXT"),
     Option("message_contains", str, None, "logs: messages that contain this text; repeatable", "", "TEXT", tuple),
-    Option("ignore_case", None, False, "take upper and lower case for the same where text is contained"),
+    Option("ignore_case", None, False, "ignore case in name_contains and message_contains"),
     Option("trace_id", str, None, "only of this trace", "", "ID"),
     Option("span_id", str, None, "spans and logs: only this span", "", "ID"),
     Option("parent_span_id", str, None, "spans: only children of this span", "", "ID"),
@@ -137,20 +137,27 @@ FILTER_OPTIONS = (
     Option("max_duration_ms", number, None, "traces and spans that took at most this long", "", "N"),
     Option("min_value", number, None, "metrics and scores of at least this", "", "X"),
     Option("max_value", number, None, "metrics and scores of at most this", "", "X"),
-    _json_option("metadata", "traces and scores: metadata with this at this place; repeatable"),
-    _json_option("attributes", "spans and logs: attributes with this at this place; repeatable"),
-    _json_option("events", "spans: events with this at this place, such as 0.name=exception; repeatable"),
-    _json_option("labels", "metrics: labels with this at this place; repeatable"),
+    _json_option("metadata", "traces and scores: metadata with this value at this path; repeatable"),
+    _json_option("attributes", "spans and logs: attributes with this value at this path; repeatable"),
+    _json_option("events", "spans: events with this value at this path, such as 0.name=exception; repeatable"),
+    _json_option("labels", "metrics: labels with this value at this path; repeatable"),
 )
 PAGE = Option("page", whole, None, "lists: which page, from 0", "", "N")
 PER_PAGE = Option("per_page", whole, None, "lists: events on a page, at most 1000; default: 50", "", "N")
 CURSOR = Option(
-    "cursor", str, None, "lists: go on behind a page, by what it printed, in the same range of time", "", "CURSOR"
+    "cursor", str, None, "lists: continue after the page that printed this cursor, in the same time range", "", "CURSOR"
 )
-COUNT = Option("count", choice("exact", "none"), "exact", "lists: whether to count all pages", "", "COUNT")
-MOVED = Option("moved", seconds, 21_600.0, "how far outside of the range newer versions count", "", "DURATION")
+COUNT = Option(
+    "count",
+    choice("exact", "none"),
+    "exact",
+    "lists: whether to count the events on all pages: exact, none",
+    "",
+    "COUNT",
+)
+MOVED = Option("moved", seconds, 21_600.0, "how far outside the time range to look for newer versions", "", "DURATION")
 ORDER = Option("order", choice("newest", "oldest"), "newest", "lists: which events come first: newest, oldest")
-COLUMNS = Option("columns", column_names, (), "lists and slowest: these fields only, with commas between", "", "NAMES")
+COLUMNS = Option("columns", column_names, (), "lists and slowest: only these fields, separated by commas", "", "NAMES")
 LIMIT = Option("limit", whole, None, "slowest: how many, default: 10; lists with --csv: how many at most", "", "N")
 OF = Option("of", choice("trace", "span"), "trace", "traces or spans: trace, span", "", "TYPE")
 MEASURE = Option(
@@ -168,16 +175,16 @@ GROUP_BY = Option(
     "group_by",
     grouping,
     (),
-    'numbers by these, with commas between, such as status,name; metrics: labels.host, or labels["a.b"]',
+    'numbers: group by these, separated by commas, such as status,name; metrics: labels.host, or labels["a.b"]',
     "",
     "NAMES",
 )
-PERCENTILES = Option("percentiles", levels, (0.5, 0.9, 0.95, 0.99), "which, from 0 to 1", "", "LEVELS")
+PERCENTILES = Option("percentiles", levels, (0.5, 0.9, 0.95, 0.99), "which percentiles, from 0 to 1", "", "LEVELS")
 SOURCE = Option(
     "source",
     choice("auto", "rollup", "events"),
     "auto",
-    "count from hourly rollups, or events one by one; auto: rollups where they can tell",
+    "count from hourly rollups or from events; auto: rollups where possible",
     "",
     "SOURCE",
 )
@@ -187,7 +194,7 @@ CSV = Option(
     "csv",
     None,
     False,
-    "print comma-separated values with a header; of lists all pages, unless --page, --per_page or --cursor says which",
+    "print comma-separated values with a header; lists: all pages, unless --page, --per_page or --cursor is given",
 )
 
 OWN_OPTIONS = (
@@ -202,7 +209,7 @@ _NUMBERS = (OF, GROUP_BY, SOURCE, MOVED)
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of query: of which event type its filters are ('' when an option says), and its own options."""
+    """A kind of query: the event type of its filters ('' if an option decides), and its own options."""
 
     event_type: str
     options: tuple[Option, ...] = ()
@@ -225,18 +232,18 @@ _OF_MEASURE = {"traces": "trace", "error_rate": "trace", "logs": "log", "metrics
 
 
 def event_type_of(action: str, values: Mapping[str, Any]) -> str:
-    """The type of the events that a query is about."""
+    """The event type of a query."""
     measured = _OF_MEASURE.get(values["measure"]) if action == "series" else None
     return KINDS[action].event_type or measured or str(values["of"])
 
 
 def exports(values: Mapping[str, Any]) -> bool:
-    """Whether a list is wanted whole, and not a page of it."""
+    """Whether to print a whole list instead of a page."""
     return bool(values["csv"]) and all(values[name] is None for name in ("page", "per_page", "cursor"))
 
 
 def query_filters(action: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The filters that were given, by the names that the provider has for them."""
+    """The given filters, by their names in the query API."""
     given = {option.name: values[option.name] for option in FILTER_OPTIONS}
     for bound, option in (("start", "since"), ("end", "until")):
         time = given.pop(option)
@@ -247,20 +254,20 @@ def query_filters(action: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def query_problems(action: str, values: Mapping[str, Any]) -> list[str]:
-    """Options that were given and mean nothing for this kind of query, and those that are missing."""
+    """Options that do not apply to this kind of query, and options that are missing."""
     event_type = event_type_of(action, values)
     known = {*FILTERS[event_type], "start", "end", "ignore_case"}
     if action == "trace":
         known = {"project_id", "trace_id"}
     what = f"query {action}" + (f" of {event_type}s" if not KINDS[action].event_type else "")
     problems = [
-        f"--{_flag(name)}: {what} does not go by it" for name in query_filters(action, values) if name not in known
+        f"--{_flag(name)}: {what} has no such filter" for name in query_filters(action, values) if name not in known
     ]
     for option in OWN_OPTIONS:
         if option not in (TZ, CSV) and option not in KINDS[action].options and values[option.name] != option.default:
             problems.append(f"--{option.name}: is not for query {action}")
     if action == "trace" and not values["trace_id"]:
-        problems.append("--trace_id: is missing; say: query trace ID")
+        problems.append("--trace_id: is missing; use: query trace ID")
     if action == "series" and not values["interval"]:
         problems.append("--interval: is missing; the length of a bucket, such as 1h")
     if PAGE in KINDS[action].options and values["limit"] is not None and not exports(values):
@@ -268,7 +275,7 @@ def query_problems(action: str, values: Mapping[str, Any]) -> list[str]:
     elif values["limit"] is not None and values["limit"] < 1:
         problems.append(f"--limit: {values['limit']} must be at least 1")
     if values["json"] and values["csv"]:
-        problems.append("--csv and --json cannot both be")
+        problems.append("--csv and --json cannot be combined")
     return problems
 
 

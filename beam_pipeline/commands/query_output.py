@@ -8,8 +8,8 @@ from typing import Any
 
 from beam_pipeline.commands.tables import NUMBER, Bar, Cell, Column, print_table
 from beam_pipeline.commands.times import TimeColumn
+from beam_pipeline.query.lists.tree import SpanTree, interval_of
 from beam_pipeline.query.model import ScoreDistribution, Statistics, TimeSeries
-from beam_pipeline.query.tree import SpanTree, interval_of
 
 Table = tuple[list[str], list[list[Any]]]
 """Titles and rows."""
@@ -18,7 +18,7 @@ STATUS = Column(styles={"error": "red"})
 
 
 def print_tree(tree: SpanTree) -> None:
-    """Spans under their parents, each with a bar where it is in the time of the trace."""
+    """Spans under their parents, each with a bar that shows when it ran within the trace."""
     nodes = list(tree.walk())
     times = [interval_of(node.span) or (node.span.start_time, node.span.start_time) for node in nodes]
     begin = min(start for start, _ in times)
@@ -42,7 +42,7 @@ def print_tree(tree: SpanTree) -> None:
 
 
 def series_rows(series: TimeSeries, groups: Sequence[str] = (), values: Sequence[str] = ()) -> Table:
-    """A row for each bucket of each group, with titles: those of no events are of the groups and values that were asked."""
+    """A row for each bucket of each group, with titles; `groups` and `values` are the titles if there are no events."""
     if series.series and series.series[0].buckets:
         groups, values = list(series.series[0].group), list(series.series[0].buckets[0].values)
     rows = [
@@ -54,7 +54,7 @@ def series_rows(series: TimeSeries, groups: Sequence[str] = (), values: Sequence
 
 
 def statistics_rows(statistics: Statistics, groups: Sequence[str] = (), values: Sequence[str] = ()) -> Table:
-    """A row for each group, with titles, as of series."""
+    """A row for each group, with titles; otherwise as `series_rows`."""
     if statistics.groups:
         groups, values = list(statistics.groups[0].group), list(statistics.groups[0].values)
     rows = [[*one.group.values(), one.count, *one.values.values()] for one in statistics.groups]
@@ -67,7 +67,7 @@ def distribution_rows(distribution: ScoreDistribution) -> Table:
 
 
 def distribution_and_trend_rows(distribution: ScoreDistribution, trend: Table) -> Table:
-    """The histogram and the trend in one table; `part` tells which a row is of."""
+    """The histogram and the trend in one table, told apart by the column `part`."""
     titles, rows = trend
     _, bins = distribution_rows(distribution)
     nothing = [None] * (len(titles) - 2)

@@ -1,4 +1,4 @@
-"""`rejected`: the lines that could not be stored as events, to be looked at, mended and fed again."""
+"""`rejected`: shows the lines that could not be stored as events, so that they can be fixed and loaded again."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from beam_pipeline.commands.times import TZ, TimeColumn
 from beam_pipeline.history import History, RejectedFilter
 from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, REJECTED, OptionsError, local_path
 from beam_pipeline.schema import connect_if_there
+from beam_pipeline.wording import counted
 
 
 def rejected_filter(values: Mapping[str, Any]) -> RejectedFilter:
@@ -96,7 +97,7 @@ def _list(history: History, wanted: RejectedFilter, values: Mapping[str, Any]) -
             "reason": Column(least=24),
         }
         print_table(titles, rows)
-    print_text(f"{len(lines):,} of {total:,} rejected lines")
+    print_text(f"{len(lines):,} of {counted(total, 'rejected line')}")
 
 
 def _show(history: History, wanted: RejectedFilter, values: Mapping[str, Any]) -> None:
@@ -116,7 +117,7 @@ def _show(history: History, wanted: RejectedFilter, values: Mapping[str, Any]) -
                 value = value.astimezone(values["tz"]).isoformat(" ", "milliseconds")
             print_text(f"{name + ':':13}{printable(str(value))}")
         print_text(f"{'raw:':13}{_as_text(raw)}\n")
-    print_text(f"{len(lines):,} of {history.count_rejected(wanted):,} rejected lines")
+    print_text(f"{len(lines):,} of {counted(history.count_rejected(wanted), 'rejected line')}")
 
 
 def _print_raw(lines: Iterable[bytes]) -> None:
@@ -146,9 +147,9 @@ COMMAND = Command(
     run=run,
     actions=("list", "show"),
     details=(
-        "To mend lines and load them:\n"
-        "  python -m beam_pipeline rejected show --raw --input=DIR --file=NAME --limit=100000 > mended.jsonl\n"
-        "  (mend them in mended.jsonl)\n"
-        "  mv mended.jsonl DIR/TYPE/PROJECT/20260101T000000Z_mended1.jsonl"
+        "To fix lines and load them:\n"
+        "  python -m beam_pipeline rejected show --raw --input=DIR --file=NAME --limit=100000 > fixed.jsonl\n"
+        "  (fix them in fixed.jsonl)\n"
+        "  mv fixed.jsonl DIR/TYPE/PROJECT/20260101T000000Z_fixed1.jsonl"
     ),
 )

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timezone, tzinfo
+from datetime import tzinfo
 from typing import Any
 
 from beam_pipeline.commands.base import (
@@ -24,8 +24,10 @@ from beam_pipeline.commands.times import TZ, TimeColumn
 from beam_pipeline.history import FileProblem, History, LoadRecord, StateTotals
 from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, local_path
 from beam_pipeline.schema import connect_if_there
+from beam_pipeline.wording import counted
 from transforms.clickhouse import ClickHouse
 from transforms.events import EVENT_TYPES
+from transforms.loads.journal import Journal, Tail
 from transforms.loads.runs import Owner, live_runs
 from transforms.storage import Storage, open_storage
 from transforms.storage.ignored_files import IgnoredFiles, IgnoredGroup
@@ -51,6 +53,8 @@ class Unfinished:
     load: LoadRecord
     first_file: str
     owner: Owner | None
+    wait_s: float = 0.0
+    """Seconds until it is tried again, after it has failed several times."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,8 @@ def input_status(client: ClickHouse | None, name: str, directory: str) -> InputS
     history = History(client)
     loads = history.unfinished(name)
     owners = live_runs(client, (load.run_id for load in loads))
+    tail = Journal(client, name, "").look() if loads else Tail()
+    waits = {load_id: holding.wait_ms for load_id, holding in tail.unfinished.items()}
     first = history.first_files(load.load_id for load in loads)
     return InputStatus(
         input=directory,
@@ -97,7 +103,10 @@ def input_status(client: ClickHouse | None, name: str, directory: str) -> InputS
         states=history.states(name),
         rows=history.rows_by_type(name),
         rejected=history.top_reasons(name, _SHOWN),
-        unfinished=[Unfinished(load, first.get(load.load_id, ""), owners.get(load.run_id)) for load in loads],
+        unfinished=[
+            Unfinished(load, first.get(load.load_id, ""), owners.get(load.run_id), waits.get(load.load_id, 0) / 1000)
+            for load in loads
+        ],
         problems=history.file_problems(name),
         last=history.last_loads(name, _SHOWN),
     )
@@ -168,10 +177,9 @@ def _print(status: InputStatus, zone: tzinfo) -> None:
     if status.pending is None:
         print_text("  the directory is not here")
     else:
-        kinds = ", ".join(f"{count:,} {name}" for name, count in status.pending.by_type.items())
-        print_text(
-            f"  pending: {status.pending.files:,} files, {status.pending.bytes:,} bytes{f' ({kinds})' if kinds else ''}"
-        )
+        kinds = ", ".join(f"{name} {count:,}" for name, count in status.pending.by_type.items())
+        size = f"{counted(status.pending.files, 'file')}, {counted(status.pending.bytes, 'byte')}"
+        print_text(f"  pending: {size}{f' ({kinds})' if kinds else ''}")
         for path, reason in status.pending.errors.items():
             print_text(f"  {printable(path)}: {printable(reason)}")
         for group in status.pending.ignored:
@@ -250,8 +258,8 @@ def _describe(item: Unfinished) -> str:
     }[load.state]
     if item.owner:
         owner = f"{item.owner.describe()} is at it"
-    elif load.state == "failed" and load.retry_at > datetime.now(timezone.utc):
-        owner = f"next attempt at {load.retry_at.astimezone().isoformat(' ', 'seconds')}"
+    elif item.wait_s:
+        owner = f"next attempt in {item.wait_s:.0f} s"
     else:
         owner = "its run has ended, and the next one takes it up"
     files = f"{printable(item.first_file)}{f' and {load.files - 1:,} more' if load.files > 1 else ''}"

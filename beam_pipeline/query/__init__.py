@@ -12,6 +12,7 @@ from beam_pipeline.query.errors import (
     ServerUnavailable,
 )
 from beam_pipeline.query.filters import LogFilters, MetricFilters, ScoreFilters, SpanFilters, TraceFilters
+from beam_pipeline.query.lists.tree import SpanNode, SpanTree, build_span_tree
 from beam_pipeline.query.model import (
     GroupStatistics,
     HistogramBin,
@@ -28,7 +29,6 @@ from beam_pipeline.query.model import (
     Trace,
 )
 from beam_pipeline.query.provider import ClickHouseQueryProvider
-from beam_pipeline.query.tree import SpanNode, SpanTree, build_span_tree
 
 __all__ = [
     "BadArgument",

@@ -1,4 +1,4 @@
-"""What arguments must be, whatever they are for."""
+"""Checks for arguments of any kind. All raise BadArgument."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from beam_pipeline.query.errors import BadArgument
 
 
 def text(argument: str, value: Any) -> str:
-    """A string that can be sent."""
+    """A string that can be encoded in UTF-8."""
     if not isinstance(value, str):
         raise BadArgument(argument, value, "a string")
     try:
@@ -29,3 +29,10 @@ def number(argument: str, value: Any) -> float:
     except OverflowError:
         pass
     raise BadArgument(argument, value, "a finite number")
+
+
+def whole(argument: str, value: Any, least: int, most: int) -> int:
+    """A whole number within limits."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise BadArgument(argument, value, f"a whole number from {least} to {most}")
+    return value

@@ -1,4 +1,4 @@
-"""What a query is about: filters, checked and turned into SQL conditions with bound parameters."""
+"""Filters, checked and turned into SQL conditions with bound parameters."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from beam_pipeline.query.times import HOUR_MS, ago_ms, clamped, first_ms, last_m
 
 SHORT_MS = 6 * HOUR_MS
 MOVED_MS = 6 * HOUR_MS
-"""How far outside of a range of time a newer version is looked for, unless a provider is told otherwise."""
+"""The default of how far outside a time range newer versions are looked for."""
 _ON_TIME = ("start_ms", "end_ms", "near_start_ms", "near_end_ms")
-"""Parameters of the range of time."""
+"""The parameters of the time range."""
 _NOT_COLUMNS = ("start", "end", "ignore_case")
 MAX_FILTER_BYTES = 4 << 20
 _MAX_SQL = 24_000
-"""Of one filter, which a statement may have three times: servers take 128 KiB of it beside long parameters."""
+"""Bytes of one filter, which a statement may repeat three times: servers accept 128 KiB of SQL beside long parameters."""
 
 
 @dataclass(frozen=True)
@@ -31,19 +31,19 @@ class Conditions:
 
     source: Source[Any]
     identifying: tuple[str, ...]
-    """Conditions that hold for all versions of an event or for none, such as its project."""
+    """Conditions that all versions of an event meet or none, such as those on its project."""
     other: tuple[str, ...]
-    """Conditions that one version of an event may meet and another not."""
+    """Conditions that some versions of an event may meet and others not."""
     parameters: Parameters
     given: Mapping[str, Any]
-    """The filters that were given, without `start` and `end`."""
+    """The given filters without `start` and `end`."""
     start_ms: int | None
     end_ms: int | None
     moved_ms: int = MOVED_MS
     near: tuple[str, ...] = ()
-    """Conditions on the time of the versions that are compared: the range, and somewhat before and after it."""
+    """Conditions on the time of versions to compare: in the range, or up to `moved_ms` before or after it."""
     start_ago_ms: int | None = None
-    """How long ago the start was, if it was given that way."""
+    """How long ago the start is, if it was given that way."""
     end_ago_ms: int | None = None
 
     @property
@@ -53,37 +53,37 @@ class Conditions:
 
     @property
     def where_versions(self) -> str:
-        """The conditions on all versions of the same events, as far as they are compared."""
+        """The conditions on the versions of these events that are compared."""
         return _all(*self.identifying, *self.near)
 
     @property
     def are_on_time_only(self) -> bool:
-        """Whether versions that differ in what they meet differ in their time."""
+        """Whether no condition but the time range can differ between versions of an event."""
         return not self._beside_time
 
     @property
     def may_leave_few(self) -> bool:
-        """Whether they may leave few events, far from each other, of a range that has many."""
+        """Whether only a few scattered events of a large range may match."""
         return not self.is_short and not self.are_on_time_only
 
     @property
     def matches(self) -> str:
-        """The other conditions as a number, 1 or 0, where they are not NULL."""
+        """The other conditions as 1 or 0; NULL counts as 0."""
         return f"toUInt8(ifNull({_all(*self.other)}, 0))"
 
     @property
     def fixed(self) -> frozenset[str]:
-        """The identifying columns of which only one value is asked for."""
+        """The identifying columns that are restricted to one value."""
         return frozenset(name for name in self.source.identifying if name in self.given)
 
     @property
-    def telling(self) -> tuple[str, ...]:
-        """The columns that tell the events from each other."""
+    def distinguishing(self) -> tuple[str, ...]:
+        """The columns that distinguish the matching events."""
         return tuple(name for name in self.source.identifying if name not in self.fixed) or self.source.identity
 
     @property
     def digest(self) -> str:
-        """The same for the same conditions in any order; the range of time does not matter."""
+        """A digest of the conditions, whatever their order and the time range."""
         conditions = sorted((*self.identifying, *self._beside_time))
         parameters = sorted((name, value) for name, value in self.parameters.items() if name not in _ON_TIME)
         asked = (self.source.event_type, conditions, parameters, self.moved_ms)
@@ -91,20 +91,20 @@ class Conditions:
 
     @property
     def _beside_time(self) -> tuple[str, ...]:
-        """The other conditions without those on the range of time."""
+        """The other conditions without the time range."""
         return self.other[(self.start_ms is not None) + (self.end_ms is not None) :]
 
     @property
     def is_short(self) -> bool:
-        """Whether they are on a range of no more than some hours."""
+        """Whether the time range is less than six hours."""
         if self.start_ms is None or self.end_ms is None:
             return False
         return self.end_ms - self.start_ms < SHORT_MS
 
     def among(self, ids: Mapping[str, Sequence[str]], hashes: Sequence[int]) -> Conditions:
-        """Only these events, by their ids in each column and by their hashes.
+        """Restricts them to some events, by the ids in each column and by the hashes.
 
-        The indexes find them by the ids. These alone would also match an event with the project of one and the id of another.
+        The ids make use of the indexes. Alone they would also match an event with the project of one and the id of another.
         """
         where = ["event_hash IN {among_events:Array(UInt64)}"]
         parameters: Parameters = {"among_events": hashes}
@@ -114,15 +114,15 @@ class Conditions:
         return replace(self, identifying=(*self.identifying, *where), parameters={**self.parameters, **parameters})
 
     def identified(self, sql: str, **parameters: Any) -> Conditions:
-        """These and one more, which holds for all versions of an event or for none."""
+        """Adds a condition that all versions of an event meet or none."""
         return replace(self, identifying=(*self.identifying, sql), parameters={**self.parameters, **parameters})
 
     def since(self, ingested_ms: int) -> Conditions:
-        """On what was ingested no earlier: what was is no newer version of an event that was ingested then."""
+        """Restricts them to rows ingested at this time or later: earlier rows are no newer versions of these."""
         return self.identified("ingested_at >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')", since_ms=ingested_ms)
 
     def between(self, start_ms: int | None, end_ms: int | None, name: str = "") -> Conditions:
-        """The same on another range of time; `name` tells its parameters from those of other ranges."""
+        """The same for another time range; `name` keeps its parameters apart from those of other ranges."""
         on_time, near, parameters = _on_time(self.source, start_ms, end_ms, self.moved_ms, name)
         return replace(
             self,
@@ -134,16 +134,16 @@ class Conditions:
         )
 
     def only(self, sql: str, **parameters: Any) -> Conditions:
-        """These and one more, which may differ between versions."""
+        """Adds a condition that some versions of an event may meet and others not."""
         return replace(self, other=(*self.other, sql), parameters={**self.parameters, **parameters})
 
 
 def conditions(
     source: Source[Any], filters: Mapping[str, Any], project_id: str | None, moved_ms: int = MOVED_MS
 ) -> Conditions:
-    """Conditions from filters; with a `project_id` never any on another project. Raises BadArgument.
+    """Conditions for filters; with a `project_id` they only match that project. Raises BadArgument.
 
-    Versions are compared whose time is up to `moved_ms` outside of the range.
+    Versions are compared whose time is in the range or up to `moved_ms` outside it.
     """
     given = {name: value for name, value in filters.items() if value is not None}
     known = FILTERS[source.event_type]
@@ -172,7 +172,7 @@ def conditions(
         if sum(map(len, compiled)) > _MAX_SQL:
             raise BadArgument(name, value, f"{SIMPLER}: it takes more than {_MAX_SQL} bytes of SQL")
         if sum(map(_bytes_of, values.values())) > MAX_FILTER_BYTES:
-            raise BadArgument(name, value, f"shorter: at most {MAX_FILTER_BYTES} bytes of text are sent for a filter")
+            raise BadArgument(name, value, f"shorter: at most {MAX_FILTER_BYTES} bytes of text per filter")
         (identifying if name in source.identifying else other).extend(compiled)
         parameters |= values
     return Conditions(
@@ -190,7 +190,7 @@ def _bytes_of(parameter: Any) -> int:
 def _on_time(
     source: Source[Any], start_ms: int | None, end_ms: int | None, moved_ms: int, name: str = ""
 ) -> tuple[tuple[str, ...], tuple[str, ...], Parameters]:
-    """Conditions on a range of time, and on what is near to it."""
+    """Conditions on a time range, the same extended by `moved_ms`, and the parameters of both."""
     inside, near, parameters = list[str](), list[str](), Parameters()
     for bound, value, comparison, moved in (
         ("start_ms", start_ms, ">=", -moved_ms),

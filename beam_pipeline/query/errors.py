@@ -1,4 +1,4 @@
-"""What can go wrong with a query, by what its caller can do about it."""
+"""The errors of queries, by what the caller can do about them."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _TIMEOUT_CODES = {159, 160, 209}
 _MEMORY_CODES = {241}
 _SHOWN = 80
 _SCOPE = re.compile(r"(?<=[.'`\]]) [Ii]n scope ")
-"""Behind this ClickHouse repeats the whole statement."""
+"""After this ClickHouse repeats the whole statement."""
 
 
 class QueryError(Exception):
-    """A query gave no answer. Where ClickHouse is the reason, its error is the `__cause__`."""
+    """A query failed. If ClickHouse is the reason, its error is the `__cause__`."""
 
 
 class BadArgument(QueryError, ValueError):
-    """An argument is not what it must be; nothing was asked of ClickHouse."""
+    """An argument is wrong; nothing was sent to ClickHouse."""
 
     def __init__(self, argument: str, value: Any, expected: str) -> None:
         self.argument = argument
         self.value = value
         self.expected = expected
-        """What would be right."""
+        """What the value must be."""
         super().__init__(f"{argument}: {shown(value)} must be {expected}")
 
     def __reduce__(self) -> tuple[type[BadArgument], tuple[str, Any, str]]:
@@ -37,7 +37,7 @@ class BadArgument(QueryError, ValueError):
 
 
 def shown(value: Any) -> str:
-    """A value in a message: times as people write them, anything that is long cut off."""
+    """A value for a message: times in ISO 8601, durations in seconds, long text cut off."""
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, timedelta):
@@ -47,44 +47,44 @@ def shown(value: Any) -> str:
 
 
 class NotFound(QueryError, LookupError):
-    """There is no event of this id, or none that this provider may see."""
+    """There is no event with this id, or none in the project of this provider."""
 
 
 class ServerUnavailable(QueryError):
-    """ClickHouse cannot be reached or is overloaded; the same query may work later."""
+    """ClickHouse cannot be reached or is overloaded; retry later."""
 
 
 class DatabaseBusy(ServerUnavailable):
-    """The embedded database is open in another process, which the message names; the query may work once that one ends."""
+    """The embedded database is open in another process, which the message names; retry when that process has ended."""
 
 
 class QueryDenied(QueryError):
-    """ClickHouse does not let this user in, or not at this; the password or the rights are wrong."""
+    """ClickHouse refused access: wrong user or password, or missing rights."""
 
 
 class QueryTimeout(QueryError, TimeoutError):
-    """The query took longer than `max_execution_s`; narrow it, by time or project."""
+    """The query took longer than `max_execution_s`; restrict it by time or project."""
 
 
 class QueryTooLarge(QueryError):
-    """The query needed more memory than `max_memory_bytes`; narrow it, by time or project."""
+    """The query needed more memory than `max_memory_bytes`; restrict it by time or project."""
 
 
 class SchemaNotMigrated(QueryError):
-    """The database lacks our tables or columns: `python -m beam_pipeline migrate` makes them."""
+    """Tables or columns are missing; `python -m beam_pipeline migrate` creates them."""
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turns what the client raises into a QueryError."""
+    """Turns errors of the client into QueryErrors."""
     try:
         yield
     except ClickHouseError as error:
-        kind, told = _error_class(error), str(error)
+        kind, message = _error_class(error), str(error)
         if kind is SchemaNotMigrated:
-            reason = _SCOPE.split(told)[0].rstrip(".")
-            told = f"{reason}. The tables are made, or brought up to date, by: python -m beam_pipeline migrate"
-        raise kind(told) from error
+            reason = _SCOPE.split(message)[0].rstrip(".")
+            message = f"{reason}. To create or update the tables: python -m beam_pipeline migrate"
+        raise kind(message) from error
 
 
 def _error_class(error: ClickHouseError) -> type[QueryError]:

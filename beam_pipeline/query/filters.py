@@ -1,6 +1,6 @@
-"""The filters that queries take, by event type, and what each means in SQL.
+"""The filters of each event type, and their SQL.
 
-No value is ever part of a statement: each is a bound parameter, named by its filter.
+Values are never part of a statement: each is a bound parameter, named after its filter.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from beam_pipeline.query.json_paths import JsonPath
 from beam_pipeline.query.json_sql import json_condition
 
 JsonValue = Union[str, int, float, bool, None]
-"""What must be there. None: nothing, or null."""
+"""The value at a path. None matches null and a missing value."""
 JsonFilter = Mapping[JsonPath, JsonValue]
 Texts = Union[str, Sequence[str]]
 
 
 class ScopeFilters(TypedDict, total=False):
-    """Filters of all event types. None is the same as not given."""
+    """Filters of all event types. None means no filter."""
 
     project_id: str | None
     deployment_id: str | None
     start: datetime | timedelta | None
-    """The first moment, inclusive; a timedelta counts back from now."""
+    """Inclusive; a timedelta counts back from now."""
     end: datetime | timedelta | None
-    """The last moment, inclusive; a timedelta counts back from now."""
+    """Inclusive; a timedelta counts back from now."""
 
 
 class _NameFilters(ScopeFilters, total=False):
     name: str | None
     name_contains: Texts | None
-    """Text that must be in it, or several that must all be; no character is special."""
+    """Text that the name must contain, or several texts, all of which it must contain; no character is special."""
     ignore_case: bool
-    """Whether `…_contains` takes upper and lower case for the same; False by default."""
+    """Whether `…_contains` ignores case; False by default."""
 
 
 class _DurationFilters(_NameFilters, total=False):
@@ -53,7 +53,7 @@ class TraceFilters(_DurationFilters, total=False):
 
     trace_id: str | None
     metadata: JsonFilter | None
-    """Values by path, all of which must be there."""
+    """Values by path, all of which must match."""
 
 
 class SpanFilters(_DurationFilters, total=False):
@@ -66,11 +66,11 @@ class SpanFilters(_DurationFilters, total=False):
     """internal, server, client, producer or consumer."""
     attributes: JsonFilter | None
     events: JsonFilter | None
-    """Paths begin with an event's position: `0.name`."""
+    """Paths begin with the position of an event: `0.name`."""
 
 
 class OperationFilters(TraceFilters, SpanFilters, total=False):
-    """Filters of traces or of spans, whichever a query is `of`."""
+    """Filters of traces or spans, depending on `of`."""
 
 
 class LogFilters(ScopeFilters, total=False):
@@ -81,7 +81,7 @@ class LogFilters(ScopeFilters, total=False):
     level: str | None
     """debug, info, warn or error."""
     min_level: str | None
-    """This level and those above it."""
+    """This level and more severe ones."""
     message: str | None
     message_contains: Texts | None
     ignore_case: bool
@@ -114,7 +114,7 @@ class ScoreFilters(_ValueFilters, total=False):
 Parameters = dict[str, Any]
 Compiled = tuple[list[str], Parameters]
 _SEARCHED = 255
-"""How many texts ClickHouse looks for in one go."""
+"""The most texts that one of ClickHouse's functions searches for."""
 _STATUS = ("unset", "ok", "error")
 _KIND = ("internal", "server", "client", "producer", "consumer")
 _LEVEL = ("debug", "info", "warn", "error")
@@ -124,13 +124,13 @@ _TYPE = ("counter", "gauge", "histogram")
 
 @dataclass(frozen=True)
 class Filter:
-    """How one filter's value becomes conditions. `column` is what it is about."""
+    """How the value of a filter on a column becomes conditions."""
 
     column: str
     compile: Callable[[str, str, Any, bool], Compiled]
-    """Takes the filter's name, its column, its value and whether case is ignored."""
+    """Takes the filter's name, its column, its value, and whether to ignore case. Raises BadArgument."""
     exact: bool = False
-    """Whether it is plain equality, which a column of a rollup can answer, too."""
+    """Whether it tests for equality, which also works on a column of a rollup."""
 
 
 def _equals(name: str, column: str, value: Any, _: bool) -> Compiled:
@@ -224,4 +224,4 @@ FILTERS: Mapping[str, Mapping[str, Filter]] = {
     "metric": {**_VALUED, "type": _named("type", _one_of(_TYPE)), **_equal("unit"), **_jsons("labels")},
     "score": {**_VALUED, **_equal("trace_id"), **_jsons("metadata")},
 }
-"""By event type and name; `start`, `end` and `ignore_case` are understood by `Conditions`."""
+"""By event type and name; `conditions` handles `start`, `end` and `ignore_case`."""

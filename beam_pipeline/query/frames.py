@@ -1,4 +1,4 @@
-"""Events as tables: of Arrow, and of pandas and Polars, which are optional and only imported when needed."""
+"""Events as tables of Arrow, pandas and Polars; the latter two are optional and imported when needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def arrow_table(event_type: str, events: Sequence[Any]) -> pa.Table:
-    """A column for each field; without events the types are the same."""
+    """A column for each field, with the same types when there are no events."""
     schema = _schema(event_type)
     columns = {name: [getattr(event, name) for event in events] for name in schema.names}
     return pa.Table.from_pydict(columns, schema)
@@ -25,7 +25,7 @@ def arrow_table(event_type: str, events: Sequence[Any]) -> pa.Table:
 def pandas_frame(table: pa.Table) -> pandas.DataFrame:
     """Raises ImportError without pandas."""
     pandas = _imported("pandas", "to_pandas")
-    # Whole numbers of which some are missing would become floats, which are not exact beyond 2**53.
+    # By default pandas turns integers with missing values into floats, which are not exact beyond 2**53.
     return table.to_pandas(types_mapper={pa.int64(): pandas.Int64Dtype()}.get)
 
 
@@ -35,7 +35,7 @@ def polars_frame(table: pa.Table) -> polars.DataFrame:
 
 
 def _schema(event_type: str) -> pa.Schema:
-    """The fields of the event as the query API names them, as they are stored; JSON as text."""
+    """The fields of an event by their names in the query API, with the stored types; JSON is text."""
     table = TABLES[event_type]
     columns = []
     for column in (*table.schema, pa.field("ingested_at", TIME)):

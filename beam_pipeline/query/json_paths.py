@@ -1,4 +1,4 @@
-"""Places in JSON: keys with dots in them, keys one inside the other, and positions in lists."""
+"""Paths in JSON: keys, which may contain dots, and positions in lists."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Step = Union[str, int]
 """A key of an object, or a position in a list, from 0; -1 is the last."""
 ExactPath = tuple[Step, ...]
 JsonPath = Union[str, ExactPath]
-"""A tuple has keys and positions one inside the other, and each key is just that key.
+"""A tuple lists keys and positions from the outside in; each key is taken literally.
 
-In a string a dot may be part of a key or lead into it: `a.b.c` is the first that is there of the key `a.b.c`, `c` in `a.b`,
-`b.c` in `a`, and `c` in `b` in `a`. A number between dots is a position where there is a list.
+In a string, a dot may be part of a key or separate two keys: `a.b.c` is the first of these that exists: the key `a.b.c`,
+`c` in `a.b`, `b.c` in `a`, and `c` in `b` in `a`. A number between dots is a position where there is a list.
 """
 
 MAX_READINGS = 64
-"""In how many ways a path with dots may be read: each takes time for each event that has none of those before it."""
+"""The most ways to read a path with dots; each costs time for every event in which the ways before it lead nowhere."""
 _POSITION = re.compile(r"0|-?[1-9][0-9]{0,8}")
 _EXPECTED = "a path such as 'user.id', or a tuple of keys and positions"
 _TOO_MANY = (
@@ -31,7 +31,7 @@ _TOO_MANY = (
 
 
 def readings(argument: str, path: Any) -> Sequence[ExactPath]:
-    """What a path may mean, in order of precedence: the longest keys first. Raises BadArgument."""
+    """The ways to read a path, in order of precedence: the longest keys first. Raises BadArgument."""
     if isinstance(path, str):
         found = list(islice(_splits(text(argument, path).split(".")), MAX_READINGS + 1))
         if len(found) > MAX_READINGS:
@@ -48,7 +48,7 @@ def readings(argument: str, path: Any) -> Sequence[ExactPath]:
 
 
 def is_position(part: str) -> bool:
-    """Whether a part of a path with dots may be a position in a list."""
+    """Whether a part of a path between dots can be a position in a list."""
     return _POSITION.fullmatch(part) is not None
 
 
@@ -64,9 +64,9 @@ def _splits(parts: Sequence[str]) -> Iterator[ExactPath]:
 
 
 def read_path(written: str) -> tuple[JsonPath, str]:
-    """A path at the beginning of what someone has typed, and what comes behind it. Raises ValueError.
+    """The path at the beginning of a typed text, and the rest of the text. Raises ValueError.
 
-    `["a","b",0]` is a tuple, written as JSON; anything else is a path up to `=` or the end.
+    `["a","b",0]` is a tuple written as JSON; otherwise the path ends before `=` or with the text.
     """
     if not written.startswith("["):
         path, equals, rest = written.partition("=")
@@ -78,7 +78,7 @@ def read_path(written: str) -> tuple[JsonPath, str]:
 
 
 def path_name(path: JsonPath, root: str) -> str:
-    """A path as it can be typed, behind the name of what it is in: `labels.host`, or `labels["a.b",0]`."""
+    """A path as it can be typed, after the name of the field: `labels.host`, or `labels["a.b",0]`."""
     if isinstance(path, str):
         return f"{root}.{path}"
     return root + json.dumps(path, ensure_ascii=False, separators=(",", ":"))

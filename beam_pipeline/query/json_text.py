@@ -1,4 +1,4 @@
-"""How the JSON texts of events are read. Filters and groups read them in the same way inside ClickHouse: see `json_sql`."""
+"""Reads the JSON texts of events. Filters and groups read them the same way inside ClickHouse: see `json_sql`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 _MAX_DIGITS = 308
-"""A whole number of more digits is beyond what a double holds; Python itself refuses one of more than 4300."""
+"""An integer with more digits exceeds the range of doubles; Python itself refuses more than 4300 digits."""
 _ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
@@ -17,9 +17,9 @@ _ESCAPE = re.compile(
 
 
 def read_json(text: str, empty: Any) -> Any:
-    """The value of a JSON text, `empty` when there is none, and the text itself when it is not JSON.
+    """The value of a JSON text; `empty` for an empty text, and the text itself if it is not JSON.
 
-    Of a key that is there twice the first value counts. A number that no double holds, such as 1e400, is None. Half a
+    If a key appears twice, the first value counts. A number beyond the range of doubles, such as 1e400, is None. Half a
     surrogate pair is U+FFFD. NaN and Infinity are not JSON.
     """
     if not text:

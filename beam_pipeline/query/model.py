@@ -1,4 +1,4 @@
-"""What queries return: events, pages of them, and series. All times are aware datetimes in UTC."""
+"""What queries return: events, pages, series and statistics. All times are aware datetimes in UTC."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 Event = TypeVar("Event")
 SourceName = Literal["rollup", "events", "rollup+events"]
-"""Where numbers come from. "rollup": hourly sums, in which an event counts as often as it was delivered, and quantiles are
-those of a t-digest. "events": each event once, in its newest version, and exact quantiles. "rollup+events": rollups for the
-whole hours of the range, events for what is before and after them."""
+"""Where numbers come from. "rollup": hourly sums, which count an event each time it was delivered, with quantiles
+estimated by a t-digest. "events": each event once, in its newest version, with exact quantiles. "rollup+events": the rollup
+for the whole hours of the range, events before and after these."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A trace. `*_json` is the JSON text as it was delivered; '' when there was none."""
+    """A trace. `*_json` is the JSON text as delivered, '' if there was none."""
 
     id: str
     project_id: str
@@ -42,7 +42,7 @@ class Trace:
     metadata_json: str
     recorded_at: datetime
     ingested_at: datetime
-    """Its version: the newest delivery has the greatest."""
+    """When this version was ingested; the newest version has the latest time."""
 
     @property
     def input(self) -> Any:
@@ -155,7 +155,7 @@ class Score:
 
 
 class _Listed(Sequence[Event]):
-    """Holds what reads the next page. That is no field, so that it is not compared, shown or pickled with the page."""
+    """Holds the function that reads the next page. It is no field, so that it is not compared, shown or pickled."""
 
     __slots__ = ("_read_next",)
     _read_next: Callable[[str], Page[Event]] | None
@@ -163,19 +163,19 @@ class _Listed(Sequence[Event]):
 
 @dataclass(frozen=True, slots=True)
 class Page(_Listed[Event]):
-    """Some of a list, in its order; events of the same time by id. A sequence of its own events: `page[0]`, `len(page)`."""
+    """A part of a list; events with the same time are ordered by id. A sequence of its events: `page[0]`, `len(page)`."""
 
     items: list[Event]
     event_type: str
-    """What they are: trace, span, log, metric or score."""
+    """trace, span, log, metric or score."""
     per_page: int
     page: int | None
-    """Counted from 0; None for one that was reached by a cursor."""
+    """From 0; None for a page read with a cursor."""
     total: int | None
-    """How many there are on all pages; None when that was not asked for."""
+    """The number of events on all pages; None if `count` is "none"."""
     has_more: bool
     next_cursor: str | None
-    """For the page behind this one: what arrives in the meantime does not shift it. None when there is none."""
+    """Continues after this page, whatever arrives in the meantime; None on the last page."""
     read_next: InitVar[Callable[[str], Page[Event]] | None] = None
 
     def __post_init__(self, read_next: Callable[[str], Page[Event]] | None) -> None:
@@ -197,77 +197,79 @@ class Page(_Listed[Event]):
         return self.items[place]
 
     def next_page(self) -> Page[Event] | None:
-        """The page after this one, without the total, or None. Blocks; raises QueryError."""
+        """The page after this one, without a total; None after the last. Blocks; raises QueryError."""
         if self.next_cursor is None:
             return None
         read_next = getattr(self, "_read_next", None)
         if read_next is None:
-            raise QueryError("this page is a copy without a provider: list with its next_cursor as the cursor")
+            raise QueryError("this page is a copy without a provider; pass its next_cursor as the cursor of a list")
         following: Page[Event] = read_next(self.next_cursor)
         return following
 
     def iter_pages(self) -> Iterator[Page[Event]]:
-        """This page and those after it, each read when the iteration reaches it."""
+        """This page and the pages after it, each read when the iteration reaches it."""
         page: Page[Event] | None = self
         while page is not None:
             yield page
             page = page.next_page()
 
     def iter_events(self) -> Iterator[Event]:
-        """The events of this page and of those after it, as `iter_pages`."""
+        """The events of this page and the pages after it; see `iter_pages`."""
         for page in self.iter_pages():
             yield from page.items
 
     def to_arrow(self) -> pa.Table:
-        """The events as a table, a column for each field: times in milliseconds and UTC, JSON as its text."""
+        """The events as a table with a column for each field: times in milliseconds and UTC, JSON as text."""
         return arrow_table(self.event_type, self.items)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """The same as a DataFrame of pandas, whole numbers as Int64. Raises ImportError without pandas."""
+        """The same as a pandas DataFrame, with integers as Int64. Raises ImportError without pandas."""
         return pandas_frame(self.to_arrow())
 
     def to_polars(self) -> polars.DataFrame:
-        """The same as a DataFrame of Polars. Raises ImportError without it."""
+        """The same as a Polars DataFrame. Raises ImportError without Polars."""
         return polars_frame(self.to_arrow())
 
 
 @dataclass(frozen=True, slots=True)
 class TimeBucket:
-    """The numbers of one interval of time."""
+    """The numbers of one interval."""
 
     timestamp: datetime
-    """When it begins; intervals are counted from 1970-01-01 in UTC."""
+    """The start of the interval; intervals are aligned to 1970-01-01 in UTC."""
     count: int
     values: Mapping[str, float | None]
-    """Other numbers by name; None where there is nothing to tell, such as the average of nothing or a sum beyond 1.8e308."""
+    """Other numbers by name; None where there is no value, such as the average of nothing or a sum beyond 1.8e308."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The buckets of one group, without holes."""
+    """The buckets of one group, without gaps."""
 
     group: Mapping[str, str | None]
-    """What the group's events have in common, by the names in `group_by`; None for a label that they lack."""
+    """The values that the events of the group share, by the names in `group_by`; None for a missing label."""
     buckets: list[TimeBucket]
 
 
 @dataclass(frozen=True, slots=True)
 class TimeSeries:
-    """One series for each group, the largest first; one with an empty group when nothing was grouped by."""
+    """A series for each group, the largest first; without grouping, one series with an empty group."""
 
     source: SourceName
     interval: timedelta
     start: datetime | None
-    """The first millisecond that was counted; None for no limit. A rollup counts whole hours."""
+    """The first millisecond counted; None for no limit. A rollup counts whole hours."""
     end: datetime | None
-    """The last millisecond that was counted."""
+    """The last millisecond counted; None for no limit."""
     series: list[Series]
 
     @property
     def buckets(self) -> list[TimeBucket]:
-        """The buckets when nothing was grouped by. Raises BadArgument otherwise."""
+        """The buckets of the only series. Raises BadArgument if the series are grouped."""
         if len(self.series) != 1 or self.series[0].group:
-            raise BadArgument("group_by", [dict(one.group) for one in self.series], "empty to have one list of buckets")
+            raise BadArgument(
+                "group_by", [dict(one.group) for one in self.series], "empty, so that there is one list of buckets"
+            )
         return self.series[0].buckets
 
 
@@ -282,7 +284,7 @@ class GroupStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Numbers over a range of time by group, the largest first; one group when nothing was grouped by."""
+    """Numbers over a time range by group, the largest first; without grouping, one empty group."""
 
     source: SourceName
     start: datetime | None
@@ -292,7 +294,7 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True)
 class HistogramBin:
-    """`low` belongs to it; `high` to the next, but for the last bin."""
+    """From `low` up to but not including `high`; the last bin includes `high`."""
 
     low: float
     high: float
@@ -301,7 +303,7 @@ class HistogramBin:
 
 @dataclass(frozen=True, slots=True)
 class ScoreDistribution:
-    """How scores are distributed; numbers are None when there are none."""
+    """How scores are distributed; numbers are None if there are no scores."""
 
     count: int
     mean: float | None
@@ -310,7 +312,7 @@ class ScoreDistribution:
     percentiles: Mapping[float, float | None]
     histogram: list[HistogramBin]
     below: int
-    """Scores below the first bin, when its limits were given."""
+    """Scores below the first bin, if `low` was given."""
     above: int
     trend: TimeSeries | None
-    """Count, `avg`, `min` and `max` by interval, when one was given."""
+    """Count, `sum`, `avg`, `min` and `max` per interval; None if no interval was given."""

@@ -1,4 +1,4 @@
-"""The query API: what was loaded, by project, time and anything else that events have."""
+"""The query API: a method for each question about the loaded events."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, Union
+from typing import TYPE_CHECKING, Any
 
-from beam_pipeline.query.aggregates import Question, SourceChoice, answer, quantile_levels
-from beam_pipeline.query.arguments import number, text
+from beam_pipeline.query.arguments import text
 from beam_pipeline.query.conditions import MOVED_MS, Conditions, conditions
-from beam_pipeline.query.database import Database
-from beam_pipeline.query.distribution import read_distribution
-from beam_pipeline.query.errors import BadArgument, NotFound, translated
+from beam_pipeline.query.database import Database, Limits
+from beam_pipeline.query.errors import BadArgument, translated
 from beam_pipeline.query.filters import (
     LogFilters,
     MetricFilters,
@@ -23,6 +21,10 @@ from beam_pipeline.query.filters import (
     TraceFilters,
 )
 from beam_pipeline.query.json_paths import JsonPath
+from beam_pipeline.query.lists.order import Direction
+from beam_pipeline.query.lists.pages import DEFAULT_PER_PAGE, Count, read_page, read_slowest
+from beam_pipeline.query.lists.trace import read_span_tree, read_spans, read_trace
+from beam_pipeline.query.lists.tree import SpanTree
 from beam_pipeline.query.model import (
     Event,
     Log,
@@ -35,31 +37,25 @@ from beam_pipeline.query.model import (
     TimeSeries,
     Trace,
 )
-from beam_pipeline.query.order import Direction
-from beam_pipeline.query.pages import DEFAULT_PER_PAGE, Count, read_page, read_slowest, read_versions
-from beam_pipeline.query.series import (
+from beam_pipeline.query.numbers.aggregates import SourceChoice, quantile_levels
+from beam_pipeline.query.numbers.distribution import read_distribution
+from beam_pipeline.query.numbers.series import (
+    Interval,
     Values,
-    check_buckets,
     count_only,
     errors,
-    interval_ms,
     measures,
     per_second,
     quantiles,
-    statistics,
-    time_series,
+    read_series,
+    read_statistics,
 )
-from beam_pipeline.query.sources import LOGS, METRICS, SCORES, SPANS, TRACES, Source
-from beam_pipeline.query.tree import SpanTree, build_span_tree
+from beam_pipeline.query.sources import LOGS, METRICS, SCORES, SPANS, TRACES, Operation, Source, operations
 from transforms.blocks.rollups import QUANTILES
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-Interval = Union[timedelta, int]
-"""The length of a bucket: whole seconds."""
-Operation = Literal["trace", "span"]
 
 _COUNTING = 8
 """How many lists are counted at once; further ones wait."""
@@ -68,19 +64,19 @@ _COUNTING = 8
 class ClickHouseQueryProvider:
     """Queries over the loaded events. Threads may share it.
 
-    Each event appears once, in its newest version, and filters are on that version. Every method blocks and raises a
-    QueryError: BadArgument before anything is asked, QueryTimeout and QueryTooLarge when a query exceeds its limits.
+    Each event appears once, in its newest version, and filters apply to that version. Every method blocks and raises
+    QueryError: BadArgument before ClickHouse is asked, QueryTimeout and QueryTooLarge when a query exceeds its limits.
 
-    Lists take `page`, from 0, or the `cursor` that another page has as its `next_cursor`, `per_page`, up to 1000, and
-    `count`: "exact" also tells the total, for which all that meets the filters is read; "none" does not. `order` is "newest"
-    first, or "oldest"; events of the same time are by id. With a cursor, repeat the filters and the order; `start` and `end`
+    Lists take `page`, from 0, or `cursor`, the `next_cursor` of another page; `per_page`, up to 1000; and `count`: "exact"
+    also returns the total, for which all matching rows are read; "none" does not. `order` is "newest" first or "oldest"
+    first; events with the same time are ordered by id. With a cursor, repeat the filters and the order; `start` and `end`
     may be left out, since the cursor holds them.
 
-    Series have buckets of `interval` without holes, counted from 1970-01-01 in UTC, for each group in `group_by`, from
-    `start` to `end` or else from the first to the last event. `source`: "auto" takes the hourly rollup if all filters and
-    groups are in it and the range is of whole hours (`end` being their last millisecond, or none), or of a day or more, for
-    the whole hours in it; else the events. "rollup" extends the range to whole hours; "events" counts each event once,
-    which a rollup does not for those delivered again.
+    Series have buckets of length `interval` without gaps, aligned to 1970-01-01 in UTC, for each group in `group_by`. They
+    go from `start` to `end`, by default from the first to the last event. `source`: "auto" reads the hourly rollup if that
+    has all filters and groups: for a range of whole hours (`end` is their last millisecond, or open), and for a range of a
+    day or more, whose partial hours it reads from events. Otherwise it reads events. "rollup" extends the range to whole
+    hours. "events" counts each event once; a rollup counts each delivery.
     """
 
     def __init__(
@@ -92,31 +88,28 @@ class ClickHouseQueryProvider:
         max_memory_bytes: int = 4 << 30,
         moved: timedelta = timedelta(milliseconds=MOVED_MS),
     ) -> None:
-        """With a client, queries are tried again as that is configured to, and it stays open; with a config they are not.
+        """A client stays open on `close`, and retries queries as configured; with a config queries are not retried.
 
-        With a `project_id` no method ever returns another project's events. `max_execution_s` and `max_memory_bytes` are
-        the limits of one query; a method may take several.
+        With a `project_id` no method returns another project's events. `max_execution_s` and `max_memory_bytes` limit one
+        query; a method may run several.
 
-        `moved` is how far an event's time may move from one version to another for a query over a range of time to notice:
-        versions are compared that are in the range or that close to it. Without `start` and `end` all are.
+        `moved` is how far outside a time range newer versions of an event are looked for: an event whose time moved
+        farther is also found by its former time. Without `start` and `end` all versions are compared.
         """
         if project_id is not None and not text("project_id", project_id):
             raise BadArgument("project_id", project_id, "a project's id, or None for all projects")
-        if number("max_execution_s", max_execution_s) <= 0:
-            raise BadArgument("max_execution_s", max_execution_s, "more than 0")
-        if number("max_memory_bytes", max_memory_bytes) < 1:
-            raise BadArgument("max_memory_bytes", max_memory_bytes, "more than 0")
+        limits = Limits(max_execution_s, max_memory_bytes)
         if not isinstance(moved, timedelta) or moved < timedelta():
             raise BadArgument("moved", moved, "a timedelta of 0 or more")
         self._project_id = project_id
         self._moved_ms = moved // timedelta(milliseconds=1)
         self._owned: ClickHouse | None = None
         if isinstance(clickhouse, ClickHouseConfig):
-            # Trying again a query that took too long, or too much, only makes its caller wait.
+            # Retrying a query that exceeded its limits would only keep the caller waiting.
             with translated():
                 clickhouse = self._owned = replace(clickhouse, retry_attempts=1).connect()
         self._executor = ThreadPoolExecutor(_COUNTING, thread_name_prefix="query")
-        self._database = Database(clickhouse, max_execution_s, int(max_memory_bytes), self._executor)
+        self._database = Database(clickhouse, limits, self._executor)
 
     def __enter__(self) -> ClickHouseQueryProvider:
         return self
@@ -126,11 +119,11 @@ class ClickHouseQueryProvider:
 
     @property
     def project_id(self) -> str | None:
-        """The only project whose events are returned; None for all. It is fixed: make another provider for another project."""
+        """The only project whose events are returned; None for all. Make another provider for another project."""
         return self._project_id
 
     def close(self) -> None:
-        """Closes the client that the provider has opened, if it has. Waits for what is being counted."""
+        """Closes the client if the provider opened it. Waits for counts that are running."""
         self._executor.shutdown(cancel_futures=True)
         if self._owned is not None:
             self._owned.close()
@@ -145,7 +138,7 @@ class ClickHouseQueryProvider:
         order: Direction = "newest",
         **filters: Unpack[TraceFilters],
     ) -> Page[Trace]:
-        """Traces by `TraceFilters`."""
+        """A page of traces."""
         return self._page(TRACES, filters, page, per_page, cursor, count, order)
 
     def list_spans(
@@ -158,7 +151,7 @@ class ClickHouseQueryProvider:
         order: Direction = "newest",
         **filters: Unpack[SpanFilters],
     ) -> Page[Span]:
-        """Spans by `SpanFilters`."""
+        """A page of spans."""
         return self._page(SPANS, filters, page, per_page, cursor, count, order)
 
     def list_logs(
@@ -171,7 +164,7 @@ class ClickHouseQueryProvider:
         order: Direction = "newest",
         **filters: Unpack[LogFilters],
     ) -> Page[Log]:
-        """Log records by `LogFilters`."""
+        """A page of log records."""
         return self._page(LOGS, filters, page, per_page, cursor, count, order)
 
     def list_metrics(
@@ -184,7 +177,7 @@ class ClickHouseQueryProvider:
         order: Direction = "newest",
         **filters: Unpack[MetricFilters],
     ) -> Page[Metric]:
-        """Measurements by `MetricFilters`."""
+        """A page of metrics."""
         return self._page(METRICS, filters, page, per_page, cursor, count, order)
 
     def list_scores(
@@ -197,41 +190,27 @@ class ClickHouseQueryProvider:
         order: Direction = "newest",
         **filters: Unpack[ScoreFilters],
     ) -> Page[Score]:
-        """Scores by `ScoreFilters`."""
+        """A page of scores."""
         return self._page(SCORES, filters, page, per_page, cursor, count, order)
 
     def get_trace(self, trace_id: str, *, project_id: str | None = None) -> Trace:
-        """The trace of this id. Raises NotFound; BadArgument when several projects have one and none was named."""
-        asked = self._conditions(TRACES, {"trace_id": text("trace_id", trace_id), "project_id": project_id})
-        found = read_versions(self._database, TRACES, asked)
-        if not found:
-            raise NotFound(f"there is no trace {trace_id!r}")
-        if len(found) > 1:
-            projects = ", ".join(sorted(repr(trace.project_id) for trace in found))
-            raise BadArgument("project_id", project_id, f"one of {projects}, which all have this trace")
-        return found[0]
+        """The trace with this id. Raises NotFound, or BadArgument if several projects have one and none was given."""
+        return read_trace(self._database, self._of_trace(TRACES, trace_id, project_id))
 
     def get_spans_for_trace(self, trace_id: str, *, project_id: str | None = None) -> list[Span]:
-        """The trace's spans, earliest first; none when there are none."""
-        asked = self._conditions(SPANS, {"trace_id": text("trace_id", trace_id), "project_id": project_id})
-        return sorted(read_versions(self._database, SPANS, asked), key=lambda span: (span.start_time, span.id))
+        """The trace's spans, earliest first; an empty list if there are none."""
+        return read_spans(self._database, self._of_trace(SPANS, trace_id, project_id))
 
     def get_span_tree(self, trace_id: str, *, project_id: str | None = None) -> SpanTree:
-        """The trace's spans as a tree. Raises NotFound; BadArgument when several projects have such a trace."""
-        spans = self.get_spans_for_trace(trace_id, project_id=project_id)
-        projects = sorted({span.project_id for span in spans})
-        if len(projects) > 1:
-            raise BadArgument("project_id", project_id, f"one of {projects}, which all have spans of this trace")
-        if not spans:
-            raise NotFound(f"there are no spans of trace {trace_id!r}")
-        return build_span_tree(spans)
+        """The trace's spans as a tree. Raises NotFound, or BadArgument if several projects have such a trace."""
+        return read_span_tree(self._database, self._of_trace(SPANS, trace_id, project_id))
 
     def slowest_traces(self, limit: int = 10, **filters: Unpack[TraceFilters]) -> list[Trace]:
-        """The traces that took longest, at most 1000; of equal ones the latest first. Without a duration they are left out."""
+        """The slowest traces, at most 1000; the latest first among equals. Traces without a duration are left out."""
         return read_slowest(self._database, TRACES, self._conditions(TRACES, filters), limit)
 
     def slowest_spans(self, limit: int = 10, **filters: Unpack[SpanFilters]) -> list[Span]:
-        """The spans that took longest, as `slowest_traces`."""
+        """The slowest spans; see `slowest_traces`."""
         return read_slowest(self._database, SPANS, self._conditions(SPANS, filters), limit)
 
     def get_trace_count_time_series(
@@ -242,7 +221,7 @@ class ClickHouseQueryProvider:
         source: SourceChoice = "auto",
         **filters: Unpack[TraceFilters],
     ) -> TimeSeries:
-        """How many traces began in each interval."""
+        """The number of traces that started in each interval."""
         return self._series(TRACES, filters, interval, source, count_only, group_by=group_by)
 
     def get_error_rate_time_series(
@@ -253,7 +232,7 @@ class ClickHouseQueryProvider:
         source: SourceChoice = "auto",
         **filters: Unpack[TraceFilters],
     ) -> TimeSeries:
-        """Traces by interval with `error_count` and `error_rate`, from 0 to 1; 0 where there are none."""
+        """Traces per interval with `error_count` and `error_rate`, from 0 to 1; 0 where there are no traces."""
         return self._series(TRACES, filters, interval, source, errors, group_by=group_by)
 
     def latency_time_series(
@@ -266,10 +245,10 @@ class ClickHouseQueryProvider:
         source: SourceChoice = "auto",
         **filters: Unpack[OperationFilters],
     ) -> TimeSeries:
-        """Percentiles of durations by interval, in milliseconds: `p50` for 0.5. None where there are no durations."""
+        """Percentiles of durations per interval, in milliseconds: `p50` for 0.5. None where there are no durations."""
         levels = quantile_levels("percentiles", percentiles)
         kept = {"value": "duration_ms", "levels": levels, "group_by": group_by}
-        return self._series(_operation(of), filters, interval, source, quantiles(levels), **kept)
+        return self._series(operations(of), filters, interval, source, quantiles(levels), **kept)
 
     def latency_percentiles(
         self,
@@ -280,10 +259,10 @@ class ClickHouseQueryProvider:
         source: SourceChoice = "auto",
         **filters: Unpack[OperationFilters],
     ) -> Statistics:
-        """Percentiles of durations over the whole range, as `latency_time_series`."""
+        """Percentiles of durations over the whole range; see `latency_time_series`."""
         levels = quantile_levels("percentiles", percentiles)
         kept = {"value": "duration_ms", "levels": levels, "group_by": group_by}
-        return self._statistics(_operation(of), filters, source, quantiles(levels), **kept)
+        return self._statistics(operations(of), filters, source, quantiles(levels), **kept)
 
     def throughput(
         self,
@@ -294,8 +273,8 @@ class ClickHouseQueryProvider:
         source: SourceChoice = "auto",
         **filters: Unpack[OperationFilters],
     ) -> TimeSeries:
-        """Traces or spans by interval with `per_second`: of the part of the interval that is in the range."""
-        return self._series(_operation(of), filters, interval, source, per_second, group_by=group_by)
+        """Traces or spans per interval with `per_second`, over the part of the interval that is in the range."""
+        return self._series(operations(of), filters, interval, source, per_second, group_by=group_by)
 
     def error_rate(
         self,
@@ -306,7 +285,7 @@ class ClickHouseQueryProvider:
         **filters: Unpack[OperationFilters],
     ) -> Statistics:
         """`error_count` and `error_rate` over the whole range."""
-        return self._statistics(_operation(of), filters, source, errors, group_by=group_by)
+        return self._statistics(operations(of), filters, source, errors, group_by=group_by)
 
     def log_volume(
         self,
@@ -316,7 +295,7 @@ class ClickHouseQueryProvider:
         source: SourceChoice = "auto",
         **filters: Unpack[LogFilters],
     ) -> TimeSeries:
-        """How many log records there are by interval and level."""
+        """The number of log records per interval and level."""
         return self._series(LOGS, filters, interval, source, count_only, group_by=group_by)
 
     def metric_series(
@@ -329,10 +308,10 @@ class ClickHouseQueryProvider:
         source: SourceChoice = "auto",
         **filters: Unpack[MetricFilters],
     ) -> TimeSeries:
-        """Values of metrics by interval: `sum`, `avg`, `min`, `max` and percentiles, `p50` for 0.5.
+        """Values of metrics per interval: `sum`, `avg`, `min`, `max` and percentiles, `p50` for 0.5.
 
-        `group_by_labels` are paths in the labels. Their values are told under `labels.` and the path, or `labels["a.b"]`
-        for a tuple: text as it is, anything else as JSON; 1 and 1.0 are one group, and a missing one is None.
+        `group_by_labels` are paths in the labels. In a group, the value is named `labels.` and the path, or `labels["a.b"]`
+        for a tuple. Text stays as it is, other values are JSON; 1 and 1.0 are one group, and a missing label is None.
         """
         levels = quantile_levels("percentiles", percentiles)
         kept = {"value": "value", "levels": levels, "group_by": group_by, "labels": group_by_labels}
@@ -352,19 +331,19 @@ class ClickHouseQueryProvider:
     ) -> ScoreDistribution:
         """The distribution of scores: mean, percentiles, and a histogram of equal bins from `low` to `high`.
 
-        Without limits it is of all values. `normalized`: of the normalized values, without scores that have none. All this
-        is from events. With an interval there is a trend of the same scores, too, for which `source` is as in series.
+        By default the bins cover all values. `normalized` uses the normalized values and leaves out scores without one. All
+        this comes from events. With an interval there is also a trend of the same scores, with the `source` of series.
         """
         levels = quantile_levels("percentiles", percentiles)
-        value = "normalized_value" if normalized else "value"
-        trend = None
-        if interval is not None:
-            trend = self._series(
-                SCORES, filters, interval, source, measures(()), value=value, only_with_value=normalized
-            )
-        asked = self._conditions(SCORES, filters)
         return read_distribution(
-            self._database, asked, value, bins=bins, low=low, high=high, levels=levels, trend=trend
+            *(self._database, self._conditions(SCORES, filters)),
+            normalized=normalized,
+            bins=bins,
+            low=low,
+            high=high,
+            levels=levels,
+            interval=interval,
+            source=source,
         )
 
     def _series(
@@ -376,15 +355,12 @@ class ClickHouseQueryProvider:
         values: Values,
         **kept: Any,
     ) -> TimeSeries:
-        asked = _question(self._conditions(source, filters), interval_ms=interval_ms(interval), **kept)
-        check_buckets(asked)
-        return time_series(asked, answer(self._database, asked, choice), values)
+        return read_series(self._database, self._conditions(source, filters), interval, choice, values, **kept)
 
     def _statistics(
         self, source: Source[Any], filters: Mapping[str, Any], choice: SourceChoice, values: Values, **kept: Any
     ) -> Statistics:
-        asked = _question(self._conditions(source, filters), **kept)
-        return statistics(asked, answer(self._database, asked, choice), values)
+        return read_statistics(self._database, self._conditions(source, filters), choice, values, **kept)
 
     def _page(
         self,
@@ -409,15 +385,5 @@ class ClickHouseQueryProvider:
     def _conditions(self, source: Source[Any], filters: Mapping[str, Any]) -> Conditions:
         return conditions(source, filters, self._project_id, self._moved_ms)
 
-
-def _operation(of: Any) -> Source[Any]:
-    if of not in ("trace", "span"):
-        raise BadArgument("of", of, "trace or span")
-    return TRACES if of == "trace" else SPANS
-
-
-def _question(asked: Conditions, group_by: Any = (), labels: Any = (), **kept: Any) -> Question:
-    for name, value in (("group_by", group_by), ("group_by_labels", labels)):
-        if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
-            raise BadArgument(name, value, "a sequence, such as a tuple")
-    return Question(asked, group_by=tuple(group_by), labels=tuple(labels), **kept)
+    def _of_trace(self, source: Source[Any], trace_id: str, project_id: str | None) -> Conditions:
+        return self._conditions(source, {"trace_id": text("trace_id", trace_id), "project_id": project_id})

@@ -1,26 +1,28 @@
-"""The five event tables as queries see them: what identifies an event, what tells its versions, and how a row is read."""
+"""The five event tables: what identifies an event, how its versions are ordered, and how a row becomes an event."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, Generic
+from typing import Any, Generic, Literal
 
+from beam_pipeline.query.errors import BadArgument
 from beam_pipeline.query.model import Event, Log, Metric, Score, Span, Trace
 from beam_pipeline.query.times import from_ms
 from transforms.events import TABLES, TIME
 
 Row = Mapping[str, Any]
+Operation = Literal["trace", "span"]
 
 
 @dataclass(frozen=True)
 class Source(Generic[Event]):
     """An event table.
 
-    A project's event is identified by `identity`. Of an event that was delivered again ReplacingMergeTree keeps one row
-    for each sorting key, and so an older version stays when the newer has another time, deployment or name: a query must
-    tell which is the newest. Spans are identified within their trace, as the table's key has it.
+    Within a project, `identity` identifies an event; spans are identified within their trace, as in the table's key. If an
+    event was delivered several times, ReplacingMergeTree keeps one row for each sorting key. An older version therefore stays
+    if the newer one has another time, deployment or name, and queries must find the newest.
     """
 
     event_type: str
@@ -40,16 +42,16 @@ class Source(Generic[Event]):
 
     @property
     def identifying(self) -> tuple[str, ...]:
-        """The columns that identify an event among those of all projects."""
+        """The columns that identify an event across projects."""
         return ("project_id", *self.identity)
 
     @property
     def version(self) -> str:
-        """An expression that is greater for the newer of two rows of an event, and equal only where a merge keeps one.
+        """An expression that is greater for the newer of two rows of an event; equal only for rows that a merge reduces to one.
 
         `ingested_at` orders loads, and the chunks and inserts of a load; `sequence` orders the lines of a chunk. Loads that
-        two runs assigned at the same moment have no order, but the same one in every query. It is one number, since
-        tuples compare several times slower.
+        two runs assigned in the same millisecond are ordered by a hash of their ids, the same in every query. It is one
+        number because tuples take several times as long to compare.
         """
         return (
             "bitShiftLeft(toInt128(toUnixTimestamp64Milli(ingested_at)), 64)"
@@ -58,7 +60,7 @@ class Source(Generic[Event]):
 
     @property
     def selection(self) -> str:
-        """The columns of an event. No alias is a column's name: conditions would be on the alias."""
+        """The columns of an event. Aliases differ from names of columns, or else conditions would apply to the aliases."""
         return ", ".join(self._selected(name) for name in self._fields)
 
     @property
@@ -103,3 +105,10 @@ SPANS = Source("span", Span)
 LOGS = Source("log", Log)
 METRICS = Source("metric", Metric)
 SCORES = Source("score", Score)
+
+
+def operations(of: Operation) -> Source[Any]:
+    """Traces or spans, which both have a status and a duration. Raises BadArgument."""
+    if of not in ("trace", "span"):
+        raise BadArgument("of", of, "trace or span")
+    return TRACES if of == "trace" else SPANS

@@ -1,4 +1,4 @@
-"""Times as the query API takes and gives them: aware datetimes outside, whole milliseconds since 1970 inside.
+"""Times of the query API: callers use aware datetimes, queries use milliseconds since 1970.
 
 A time may also be given as a timedelta, which counts back from now.
 """
@@ -33,12 +33,12 @@ def last_ms(argument: str, value: object, now: datetime) -> int:
 
 
 def ago_ms(value: object) -> int | None:
-    """How long ago a time is, if it was given that way."""
+    """The milliseconds of a timedelta; None for other values."""
     return value // _MS if isinstance(value, timedelta) else None
 
 
 def clamped(milliseconds: int) -> int:
-    """The same, but no further than just outside of what a table can hold, where the server's own functions are right."""
+    """The same, limited to just outside the range of times in a table, where the server's functions still work."""
     return min(max(milliseconds, _FIRST_MS - 1), _LAST_MS + 1)
 
 

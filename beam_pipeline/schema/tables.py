@@ -305,7 +305,6 @@ LOADS = Table(
         Column("blocks", "UInt32"),
         Column("duration_ms", "UInt64"),
         Column("error", _TEXT),
-        Column("retry_at", _MS, since=4),
     ),
     engine="ReplacingMergeTree(version)",
     order_by=("load_id",),

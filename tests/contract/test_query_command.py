@@ -93,7 +93,7 @@ def test_csv_of_one_page_says_what_is_left(asked: Asked) -> None:
     for arguments in (("--per_page=3",), ("--per_page=3", "--page=1")):
         out, err = asked("spans", "--csv", *arguments, err=True)
         assert len(table(out)) == 3
-        assert err.startswith(f"3 of {SPANS} spans; go on with --cursor=")
+        assert err.startswith(f"3 of {SPANS} spans; continue with --cursor=")
     cursor = err.split()[-1]
     out, err = asked("spans", "--csv", cursor, "--per_page=1000", err=True)
     assert (len(table(out)), err) == (SPANS - 6, "")
@@ -210,7 +210,7 @@ def test_the_longest_is_told_with_how_long_it_took_in_a_narrow_terminal(
         (("errors", "--columns=count"), "--columns: is not for query errors"),
         (("logs", "--columns=,"), "--columns: is empty"),
         (("logs", "--tz=Mars"), "--tz: 'Mars' is not a time zone"),
-        (("traces", "--min_level=warn"), "--min_level: query traces does not go by it"),
+        (("traces", "--min_level=warn"), "--min_level: query traces has no such filter"),
     ],
 )
 def test_what_cannot_be_asked(asked: Asked, arguments: tuple[str, ...], problem: str) -> None:

@@ -44,7 +44,7 @@ def test_a_long_text_is_looked_for(database: ClickHouse, provider: ClickHouseQue
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"message": "x" * (5 << 20)}, r"message: 'x+… must be shorter: at most 4194304 bytes of text are sent"),
+        ({"message": "x" * (5 << 20)}, r"message: 'x+… must be shorter: at most 4194304 bytes of text per filter"),
         (
             {"message_contains": ["é" * (1 << 20), "à" * (2 << 20)]},
             "message_contains: .*: at most 4194304 bytes of text",

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from beam_pipeline.query import sparse
+from beam_pipeline.query.lists import sparse
 from beam_pipeline.query.provider import ClickHouseQueryProvider
 from tests.support import query_events as events
 from transforms.clickhouse import ClickHouse

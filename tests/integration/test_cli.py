@@ -157,7 +157,7 @@ def test_rejected_lines_come_back_byte_for_byte_and_can_be_fed_again(line: Comma
     ]
     assert all(row["file"] == str(file) and row["project_id"] == "p1" and row["reason"] for row in listed["rejected"])
     table = line.run("rejected", "list", f"--input={directory}", f"--file={file.name}", "--line=2").out
-    assert "malformed JSON" in table and "1 of 1 rejected lines" in table
+    assert "malformed JSON" in table and "1 of 1 rejected line\n" in table
     assert line.run("rejected", f"--input={directory}", "--reason=no such reason").out == "0 of 0 rejected lines\n"
 
     shown = line.run("rejected", "show", f"--input={directory}").out

@@ -83,7 +83,7 @@ def query(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_lists_in_tables_json_and_csv(query: Query) -> None:
     table = query("traces", "--status=ok", "--per_page=2").out
     assert table.index("t1 ") < table.index("t4 ")
-    assert "2 of 4 traces; go on with --cursor=" in table
+    assert "2 of 4 traces; continue with --cursor=" in table
     page = query("traces", "--status=ok", "--per_page=3", "--json").json
     assert (page["total"], page["has_more"], len(page["traces"])) == (4, True, 3)
     rest = query("traces", "--status=ok", "--per_page=3", f"--cursor={page['next_cursor']}", "--json").json
@@ -194,7 +194,7 @@ def test_a_version_that_was_moved_is_looked_for_as_far_as_is_said(tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("traces", "--level=info"), "--level: query traces does not go by it"),
+        (("traces", "--level=info"), "--level: query traces has no such filter"),
         (("traces", "--interval=1h"), "--interval: is not for query traces"),
         (("traces", "--per_page=0"), "--per_page: 0 must be a whole number from 1 to 1000"),
         (("traces", "--since=yesterday"), "--since: 'yesterday' is not a time"),
@@ -204,7 +204,7 @@ def test_a_version_that_was_moved_is_looked_for_as_far_as_is_said(tmp_path: Path
             "--since: 2026-11-02T00:00:00+00:00 must be no later than the end, 2026-11-01T00:00:00+00:00",
         ),
         (("series", "--interval=1h", "--group_by=labels.host"), "--group_by: 'labels.host' must be one of"),
-        (("traces", "--csv", "--json"), "--csv and --json cannot both be"),
+        (("traces", "--csv", "--json"), "--csv and --json cannot be combined"),
         (("series",), "--interval: is missing"),
         (("trace",), "--trace_id: is missing"),
         (("everything",), "query: 'everything' is not one of traces, spans"),

@@ -11,8 +11,17 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("loads", "blocks", "events", "clickhouse", "storage")
 STAGES = "stages"
 """The modules of `transforms` that are in no room: the stages, and what every stage has."""
+QUERY_ROOMS = ("lists", "numbers")
+QUERY = "query"
+"""The facade of the query API: the package itself and its provider."""
+QUERY_BASE = "query base"
+"""The other modules of `beam_pipeline.query` that are in no room: what lists and numbers share."""
 MAY_IMPORT = {
-    "beam_pipeline": {STAGES, *ROOMS},
+    "beam_pipeline": {QUERY, *QUERY_ROOMS, QUERY_BASE, STAGES, *ROOMS},
+    QUERY: {*QUERY_ROOMS, QUERY_BASE, *ROOMS},
+    "lists": {QUERY_BASE, *ROOMS},
+    "numbers": {QUERY_BASE, *ROOMS},
+    QUERY_BASE: set(ROOMS),
     STAGES: set(ROOMS),
     "loads": {"events", "clickhouse", "storage"},
     "blocks": {"events", "clickhouse", "storage"},
@@ -27,7 +36,11 @@ def room_of(module: str) -> str | None:
     package, *parts = module.split(".")
     if package == "transforms":
         return parts[0] if parts and parts[0] in ROOMS else STAGES
-    return package if package in MAY_IMPORT else None
+    if package == "beam_pipeline" and parts[:1] == ["query"]:
+        if parts[1:] in ([], ["provider"]):
+            return QUERY
+        return parts[1] if parts[1] in QUERY_ROOMS else QUERY_BASE
+    return package if package == "beam_pipeline" else None
 
 
 def imports(path: Path) -> set[str]:
@@ -38,10 +51,15 @@ def imports(path: Path) -> set[str]:
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             # `from transforms import metrics` imports a module, too.
-            found |= (
-                {f"{node.module}.{name.name}" for name in node.names} if node.module == "transforms" else {node.module}
-            )
+            names = {f"{node.module}.{name.name}" for name in node.names}
+            found |= {name if is_ours(name) else node.module for name in names}
     return found
+
+
+def is_ours(module: str) -> bool:
+    """Whether a name is that of a module or package of ours."""
+    path = ROOT.joinpath(*module.split("."))
+    return path.is_dir() or path.with_name(f"{path.name}.py").is_file()
 
 
 @pytest.mark.parametrize("package", ["beam_pipeline", "transforms"])
@@ -58,6 +76,27 @@ def test_imports_point_down_only(package: str) -> None:
     assert wrong == []
 
 
-def test_rooms_have_no_room_that_nobody_knows() -> None:
-    folders = {path.name for path in (ROOT / "transforms").iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert folders == set(ROOMS)
+@pytest.mark.parametrize(("package", "rooms"), [("transforms", ROOMS), ("beam_pipeline/query", QUERY_ROOMS)])
+def test_rooms_have_no_room_that_nobody_knows(package: str, rooms: tuple[str, ...]) -> None:
+    folders = {path.name for path in (ROOT / package).iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders == set(rooms)
+
+
+def test_folders_of_unit_tests_are_named_after_packages() -> None:
+    packages = {
+        path.parent.name for package in ("beam_pipeline", "transforms") for path in (ROOT / package).rglob("*.py")
+    }
+    folders = {path.parent.name for path in (ROOT / "tests" / "unit").rglob("test_*.py")} - {"unit"}
+    assert folders <= packages
+
+
+def test_an_import_of_a_module_by_its_package_counts_as_one_of_the_module(tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(
+        "from beam_pipeline.query import Page, lists, model\nfrom transforms import metrics\n"
+        "from transforms.events import TABLES\nimport beam_pipeline.query.numbers.series\n"
+    )
+    assert imports(path) == {
+        *("beam_pipeline.query", "beam_pipeline.query.lists", "beam_pipeline.query.model"),
+        *("transforms.metrics", "transforms.events", "beam_pipeline.query.numbers.series"),
+    }

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from beam_pipeline.beam_options import IngestOptions, unknown_to_beam
 from beam_pipeline.cli import COMMANDS, command_help, load_command
+from beam_pipeline.commands.query_options import QUERY
 from beam_pipeline.option_values import whole
 from beam_pipeline.options import (
     INGEST,
@@ -227,6 +228,7 @@ ABSURD = (
     "\0",
     "\udcff",
     "0001-01-01T00:00+14:00",
+    "--",
 )
 TEXTS = st.one_of(
     st.sampled_from(ABSURD),
@@ -252,6 +254,11 @@ def test_whatever_an_option_is_given_is_a_value_or_an_error_that_names_the_optio
         assert problem.startswith(f"--{option.name}: ") and len(problem) < 400
     else:
         assert option.name in found and rest == []
+
+
+def test_two_dashes_are_a_value_like_any_other() -> None:
+    given, rest = read_values(QUERY, ["--project_id=--", "--name_contains=--", "--name_contains=", "--name_contains=a"])
+    assert (given["project_id"], given["name_contains"], rest) == ("--", ("--", "", "a"), [])
 
 
 def test_a_switch_with_a_value_is_told() -> None:

@@ -23,7 +23,7 @@ def test_durations_read_in_two_units(seconds: float, text: str) -> None:
 
 
 def test_a_snapshot_says_what_is_done_and_what_is_left() -> None:
-    assert HALF.describe() == "3/10 files, 12,000 events, 200/s, 2 rejected, 1 errors, 1m00s left"
+    assert HALF.describe() == "3/10 files, 12,000 events, 200/s, 2 rejected, 1 error, 1m00s left"
 
 
 def test_nothing_is_foretold_before_there_is_a_pace() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 
 import pyarrow as pa
@@ -19,11 +19,11 @@ import pyarrow.compute as pc
 from transforms.blocks.receipts import read_receipts
 from transforms.blocks.rollups import ROLLUP_SOURCES, TABLE_ONLY
 from transforms.blocks.row_block import RowBlock
-from transforms.clickhouse import ClickHouse, ClickHouseError
+from transforms.clickhouse import AccessDenied, ClickHouse, ClickHouseError
 from transforms.events import REJECTED_TABLE, TABLES
 
 SETTLE_S = 5.0
-"""Seconds that an insert of a process that is gone may still take, once its rows are in the table, to be rolled up."""
+"""Seconds that an insert of a process that is gone may still take to be rolled up, where the server does not say."""
 
 _ATTEMPTS = 3
 _CLOCKS_DIFFER = timedelta(days=1)
@@ -85,22 +85,48 @@ def _is_in_table(client: ClickHouse, block: RowBlock) -> bool:
 
 def _complete_rollup(client: ClickHouse, block: RowBlock) -> None:
     """Rolls up a block whose rows are in the table, once no insert can still be about to."""
-    event_type = _BY_TABLE[block.table]
+    tokens = [f"{block.token}:rollup", uuid.uuid4().hex]
     deadline = time.monotonic() + SETTLE_S
     while not _has_receipt(client, block):
-        if time.monotonic() < deadline:
-            time.sleep(SETTLE_S / 10)
-            continue
-        (there,) = client.query(f"SELECT count() AS rows FROM {block.table} WHERE {_OF_BLOCK}", _named(block))
-        if there["rows"] == block.num_rows:
-            select = ROLLUP_SOURCES[event_type].select(_OF_BLOCK)
-            settings = {"insert_deduplication_token": uuid.uuid4().hex, "async_insert": 0}
-            client.command(f"INSERT INTO {TABLES[event_type].rollup} {select}", _named(block), settings=settings)
+        if _is_under_way(client, [block.token, tokens[0]], deadline):
+            time.sleep(SETTLE_S / 50)
+        elif _has_receipt(client, block):  # it came between the two looks
+            return
+        elif tokens:
+            # The same one for everybody, so that of two workers one rolls up. A server that has died may know it, and not
+            # have the rows.
+            _roll_up(client, block, tokens.pop(0))
         else:
-            # Some were replaced by later deliveries of the same events. The rows come again, with the version that they
-            # had, so that the table keeps one of each, and the rollup gets the block.
-            client.insert(block.table, block.rows, token=uuid.uuid4().hex)
-        return
+            raise ClickHouseError(f"block {block.label} of {block.table} was rolled up twice, but has no receipt")
+
+
+def _roll_up(client: ClickHouse, block: RowBlock, token: str) -> None:
+    (there,) = client.query(f"SELECT count() AS rows FROM {block.table} WHERE {_OF_BLOCK}", _named(block))
+    if there["rows"] == block.num_rows:
+        event_type = _BY_TABLE[block.table]
+        select = ROLLUP_SOURCES[event_type].select(_OF_BLOCK)
+        settings = {"insert_deduplication_token": token, "async_insert": 0}
+        client.command(f"INSERT INTO {TABLES[event_type].rollup} {select}", _named(block), settings=settings)
+    else:
+        # Some were replaced by later deliveries of the same events. The rows come again, with the version that they had,
+        # so that the table keeps one of each, and the rollup gets the block.
+        client.insert(block.table, block.rows, token=token)
+
+
+def _is_under_way(client: ClickHouse, tokens: Sequence[str], deadline: float) -> bool:
+    """Whether the server is still inserting under one of these tokens: for a process that is gone, say.
+
+    A server that does not let its processes be seen is given until the deadline.
+    """
+    try:
+        return bool(
+            client.query(
+                "SELECT 1 FROM system.processes WHERE Settings['insert_deduplication_token'] IN {tokens:Array(String)} LIMIT 1",
+                {"tokens": list(tokens)},
+            )
+        )
+    except AccessDenied:
+        return time.monotonic() < deadline
 
 
 def _has_receipt(client: ClickHouse, block: RowBlock) -> bool:

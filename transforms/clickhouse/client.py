@@ -28,24 +28,10 @@ from transforms.clickhouse.embedded import insert_embedded, open_embedded, rows_
 from transforms.clickhouse.errors import (
     AccessDenied,
     ClickHouseError,
-    DataError,
-    EmbeddedBusy,
-    SchemaError,
     Unavailable,
     translate,
 )
 from transforms.clickhouse.parameters import in_parts
-
-__all__ = [
-    "AccessDenied",
-    "ClickHouse",
-    "ClickHouseConfig",
-    "ClickHouseError",
-    "DataError",
-    "EmbeddedBusy",
-    "SchemaError",
-    "Unavailable",
-]
 
 Result = TypeVar("Result")
 

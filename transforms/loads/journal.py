@@ -48,6 +48,10 @@ _VERSIONS_END = (
     "(SELECT max(toUnixTimestamp64Milli(created_at) + 3 + intDiv(6 * bytes, greatest(block_bytes, 1)) "
     f"+ intDiv(bytes, 32 * greatest(block_rows, 1))) FROM {LOADS_TABLE})"
 )
+_TRIED_AT_ONCE = 3
+"""Attempts that follow each other without a wait: most failures are over by then."""
+_FIRST_WAIT_MS = 30_000
+_LAST_WAIT_MS = 3_600_000
 _HOLES = 1000
 """Numbers without an entry that are skipped at most, each of which is a crash of the server."""
 
@@ -81,6 +85,13 @@ class Tail:
     """By load id, oldest first."""
 
 
+def wait_ms(attempt: int) -> int:
+    """How long after an attempt has begun that failed the next may begin: at once, after the third 30 s, doubled up to 1 h."""
+    if attempt < _TRIED_AT_ONCE:
+        return 0
+    return int(min(_FIRST_WAIT_MS * 2.0 ** (attempt - _TRIED_AT_ONCE), _LAST_WAIT_MS))
+
+
 class Journal:
     """Reads and appends. Every method blocks on the server and may raise ClickHouseError."""
 
@@ -104,11 +115,11 @@ class Journal:
             SELECT j.number AS number, j.run_id AS run_id, j.load_id AS load_id, j.attempt AS attempt,
                    toUnixTimestamp64Milli(j.created_at) AS created_ms, j.block_bytes AS block_bytes,
                    j.block_rows AS block_rows, j.low AS low, j.versions_end AS versions_end,
-                   l.state AS state, l.attempt AS seen_attempt, l.error AS error, l.wait_ms AS wait_ms
+                   l.state AS state, l.attempt AS seen_attempt, l.error AS error,
+                   toUnixTimestamp64Milli(now64(3)) - toUnixTimestamp64Milli(j.at) AS age_ms
             FROM (SELECT * FROM {JOURNAL_TABLE} WHERE {since}) AS j
             LEFT JOIN (
-                SELECT load_id, toString(state) AS state, attempt, error,
-                       greatest(toUnixTimestamp64Milli(retry_at) - toUnixTimestamp64Milli(now64(3)), 0) AS wait_ms
+                SELECT load_id, toString(state) AS state, attempt, error
                 FROM {LOADS_TABLE} FINAL WHERE load_id IN (SELECT load_id FROM {JOURNAL_TABLE} WHERE {since})
             ) AS l ON j.load_id = l.load_id
             ORDER BY number, load_id
@@ -127,6 +138,7 @@ class Journal:
                 continue
             # A load's history is written after its entry, and so may be of the attempt before.
             is_current = row["state"] in COMMITTED or row["seen_attempt"] >= row["attempt"]
+            state = row["state"] if is_current and row["state"] else "assigned"
             unfinished[row["load_id"]] = Holding(
                 load_id=row["load_id"],
                 number=row["number"],
@@ -135,9 +147,9 @@ class Journal:
                 created_ms=row["created_ms"],
                 block_bytes=row["block_bytes"],
                 block_rows=row["block_rows"],
-                state=row["state"] if is_current and row["state"] else "assigned",
+                state=state,
                 error=row["error"] if is_current else "",
-                wait_ms=int(row["wait_ms"]) if is_current else 0,
+                wait_ms=max(wait_ms(row["attempt"]) - int(row["age_ms"]), 0) if state == "failed" else 0,
             )
         if rows:
             return Tail(rows[-1]["number"], rows[-1]["versions_end"], unfinished)

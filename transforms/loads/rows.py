@@ -33,7 +33,6 @@ LOADS_SCHEMA = pa.schema(
         ("version", pa.uint64()),
         ("created_at", _TIME),
         ("updated_at", _TIME),
-        ("retry_at", _TIME),
         ("block_bytes", pa.uint64()),
         ("block_rows", pa.uint64()),
         ("files", pa.uint32()),
@@ -105,8 +104,6 @@ class LoadRecord:
     state: str
     counts: LoadCounts = field(default_factory=LoadCounts)
     error: str = ""
-    retry_ms: int = 0
-    """Epoch milliseconds before which no run tries it again."""
 
     def row(self) -> dict[str, Any]:
         load, counts = self.load, self.counts
@@ -118,7 +115,6 @@ class LoadRecord:
             "version": version(load.attempt, self.state),
             "created_at": load.created_ms,
             "updated_at": now(),
-            "retry_at": self.retry_ms,
             "block_bytes": load.block_bytes,
             "block_rows": load.block_rows,
             "files": len(load.kept),
@@ -167,6 +163,14 @@ class FileRecord:
     def committed(self) -> bool:
         """Whether all its rows are acknowledged, and are not those of a load that goes on."""
         return self.state in COMMITTED and self.load_state in COMMITTED
+
+    @property
+    def may_end_in_a_line(self) -> bool:
+        """Whether it ends where its file ended once, perhaps in the middle of a line that was taken for one.
+
+        Other slices end where a line does, or, in version 0.1, in a line that they have to its end.
+        """
+        return self.end >= self.size or self.version >= _REVISION
 
     def slice(self, root: str) -> Slice:
         """The slice as its load has it."""

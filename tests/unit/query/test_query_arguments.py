@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from beam_pipeline.query import BadArgument, ClickHouseQueryProvider, QueryError, Trace
 from beam_pipeline.query.conditions import conditions
-from beam_pipeline.query.cursors import decode_cursor, encode_cursor
-from beam_pipeline.query.order import Order
+from beam_pipeline.query.lists.cursors import decode_cursor, encode_cursor
+from beam_pipeline.query.lists.order import Order
 from beam_pipeline.query.sources import SPANS, TRACES
 from beam_pipeline.query.times import from_ms
 from tests.support import query_events as events
@@ -85,18 +85,24 @@ def provider(**limits: Any) -> Any:
         ),
         ("throughput", {"interval": 60, "group_by": ["name", "name"]}, "must be different columns"),
         ("throughput", {"interval": 60, "source": "table"}, "source: 'table' must be auto, rollup or events"),
-        ("throughput", {"interval": 60, "source": "rollup"}, "auto or events: the rollup is by hours"),
-        ("error_rate", {"source": "rollup", "name": "x"}, "auto or events: the rollup is not by name"),
-        ("latency_percentiles", {"source": "rollup", "percentiles": [0.7]}, "the rollup has the quantiles 0.5, 0.9"),
+        ("throughput", {"interval": 60, "source": "rollup"}, "auto or events: the rollup is hourly"),
+        ("error_rate", {"source": "rollup", "name": "x"}, "auto or events: the rollup is not grouped by name"),
+        (
+            "latency_percentiles",
+            {"source": "rollup", "percentiles": [0.7]},
+            "the rollup only has the quantiles 0.5, 0.9",
+        ),
         ("latency_percentiles", {"percentiles": [50]}, "percentiles: 50 must be a number from 0 to 1, such as 0.95"),
         ("latency_percentiles", {"percentiles": 0.5}, "percentiles: 0.5 must be up to 20 numbers"),
         (
             "throughput",
             {"interval": 1, "start": datetime(2100, 1, 1, tzinfo=UTC), "end": datetime(2100, 1, 2, tzinfo=UTC)},
-            "longer: there would be 86401 buckets, and at most 10000 are given",
+            "longer: there would be 86401 buckets, more than 10000",
         ),
         ("score_distribution", {"bins": 0}, "bins: 0 must be a whole number from 1 to 1000"),
         ("score_distribution", {"low": 1, "high": 1}, "low: 1.0 must be less than high, 1.0"),
+        ("score_distribution", {"interval": 60, "bins": 0}, "bins: 0 must be a whole number from 1 to 1000"),
+        ("score_distribution", {"interval": 60, "low": "a"}, "low: 'a' must be a number"),
     ],
 )
 def test_wrong_arguments_are_named(method: str, arguments: dict[str, Any], message: str) -> None:

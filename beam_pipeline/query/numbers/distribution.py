@@ -1,17 +1,17 @@
-"""How scores are distributed."""
+"""The distribution of scores."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from beam_pipeline.query.aggregates import Question, answer
-from beam_pipeline.query.arguments import number
+from beam_pipeline.query.arguments import number, whole
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
 from beam_pipeline.query.errors import BadArgument
-from beam_pipeline.query.model import HistogramBin, ScoreDistribution, TimeSeries
-from beam_pipeline.query.newest import Column, newest_events
-from beam_pipeline.query.pages import whole
+from beam_pipeline.query.model import HistogramBin, ScoreDistribution
+from beam_pipeline.query.numbers.aggregates import Question, SourceChoice, answer
+from beam_pipeline.query.numbers.newest_events import Column, newest_events
+from beam_pipeline.query.numbers.series import Interval, measures, read_series
 
 MAX_BINS = 1000
 
@@ -19,26 +19,35 @@ MAX_BINS = 1000
 def read_distribution(
     database: Database,
     conditions: Conditions,
-    value: str,
     *,
+    normalized: bool,
     bins: int,
     low: float | None,
     high: float | None,
     levels: Sequence[float],
-    trend: TimeSeries | None,
+    interval: Interval | None,
+    source: SourceChoice,
 ) -> ScoreDistribution:
-    """The distribution of a column, over bins of equal width from `low` to `high`, by default all values."""
+    """The distribution of scores over bins of equal width from `low` to `high`, by default over all values.
+
+    With an interval it has a trend, read from `source`. Raises QueryError.
+    """
     whole("bins", bins, 1, MAX_BINS)
     low = low if low is None else number("low", low)
     high = high if high is None else number("high", high)
     if low is not None and high is not None and low >= high:
         raise BadArgument("low", low, f"less than high, {high}")
+    value = "normalized_value" if normalized else "value"
+    trend = None
+    if interval is not None:
+        measured = {"value": value, "only_with_value": normalized}
+        trend = read_series(database, conditions, interval, source, measures(()), **measured)
     found = answer(database, Question(conditions, value, levels=tuple(levels)), "events").numbers[()][0]
     first = found.min if low is None else low
     last = found.max if high is None else high
     counts = [0] * (bins + 2)
     edges = list[float]()
-    # With one limit given all values may be on the other side of it.
+    # With one limit given, all values may be beyond it.
     if first is not None and last is not None and first <= last:
         edges = _edges(first, last, bins)
         counts = _count(database, conditions, value, edges)
@@ -60,13 +69,13 @@ def read_distribution(
 def _edges(low: float, high: float, bins: int) -> list[float]:
     if low == high:
         return [low, high]
-    # Not low + width * place: the width of all there is would be infinite.
+    # Not low + width * place: the width from -1.7e308 to 1.7e308 would be infinite.
     inner = [low * (1 - place / bins) + high * (place / bins) for place in range(1, bins)]
     return [low, *sorted(min(max(edge, low), high) for edge in inner), high]
 
 
 def _count(database: Database, conditions: Conditions, value: str, edges: Sequence[float]) -> list[int]:
-    """How many are below the first edge, in each bin, and above the last edge."""
+    """How many scores are below the first edge, in each bin, and above the last edge."""
     default = "0." if value == "normalized_value" else ""
     events = newest_events(conditions, [Column("_value", value, default)])
     place = "arrayCount(edge -> edge <= _value, {edges:Array(Float64)})"

@@ -1,4 +1,4 @@
-"""Pages of a list: by number, or by a cursor, which is a position in the list's order."""
+"""Pages of a list, by number or by a cursor, which is a position in the order of the list."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import Any, Literal
+from typing import Literal
 
+from beam_pipeline.query.arguments import whole
 from beam_pipeline.query.conditions import Conditions
-from beam_pipeline.query.counts import Counted, count_events, first_are_single
-from beam_pipeline.query.cursors import decode_cursor, encode_cursor
 from beam_pipeline.query.database import Database
 from beam_pipeline.query.errors import BadArgument
+from beam_pipeline.query.lists.counts import Counted, count_events, first_are_single
+from beam_pipeline.query.lists.cursors import decode_cursor, encode_cursor
+from beam_pipeline.query.lists.newest import newest_rows, rows_at
+from beam_pipeline.query.lists.order import Direction, Order, Position
+from beam_pipeline.query.lists.parts import parts_in_time
+from beam_pipeline.query.lists.sparse import find_few, rows_of
 from beam_pipeline.query.model import Event, Page
-from beam_pipeline.query.newest import newest_rows, parts_in_time, rows_at
-from beam_pipeline.query.order import Direction, Order, Position
 from beam_pipeline.query.sources import Row, Source
-from beam_pipeline.query.sparse import find_few, rows_of
 
 DEFAULT_PER_PAGE = 50
 MAX_PER_PAGE = 1000
 MAX_SKIPPED = 10_000
-"""How many events a page's number may skip: they are read to be counted. A cursor skips nothing."""
-_BY_ID = {"use_skip_indexes_on_data_read": 0}
-"""Once the granules of an id are known, to look into the index a second time takes a tenth of the query's time."""
+"""The most events that a page number may skip, since they have to be read. A cursor skips none."""
 
 Count = Literal["exact", "none"]
 
@@ -41,7 +41,7 @@ def read_page(
     count: Count,
     first: Direction = "newest",
 ) -> Page[Event]:
-    """A page of the events that meet the conditions. Raises QueryError."""
+    """A page of the events whose newest version matches. Raises QueryError."""
     per_page = whole("per_page", per_page, 1, MAX_PER_PAGE)
     if count not in ("exact", "none"):
         raise BadArgument("count", count, "exact or none")
@@ -80,7 +80,7 @@ def read_page(
 
 @dataclass
 class _Listing:
-    """Some of the events that meet conditions: `wanted` in an order, behind a position or behind `skipped` others."""
+    """A part of a list: `wanted` events in an order, after a position or after `skipped` others."""
 
     database: Database
     conditions: Conditions
@@ -90,16 +90,16 @@ class _Listing:
     skipped: int
     wanted: int
     counted: bool
-    """Whether the total is wanted."""
+    """Whether to return the total."""
     counting: Future[Counted] | None = None
 
     def read(self) -> tuple[Sequence[Row], int | None]:
-        """The events' rows, and the total."""
+        """The rows of the events, and the total."""
         if not self.conditions.may_leave_few:
             self._count()
             rows = self._of_many(self._parts())
             return rows, self._total(rows)
-        # The first part of the range has the whole page, unless the conditions leave few events.
+        # The first part of the range has the whole page, unless few events match.
         parts = self._parts()
         rows = [] if self.skipped else self._newest(parts[:1])
         if len(rows) < self.wanted and (self.skipped or len(parts) > 1):
@@ -114,7 +114,7 @@ class _Listing:
         return list(parts_in_time(self.database, self.conditions, self.order, self.after, self.skipped + self.wanted))
 
     def _count(self) -> None:
-        """Begins to count in another thread, unless that has begun."""
+        """Starts counting in another thread, unless it has started."""
         if self.counted and self.counting is None:
             self.counting = self.database.meanwhile(partial(count_events, conditions=self.conditions))
 
@@ -126,30 +126,30 @@ class _Listing:
         return (self.counting.result() if self.counting else count_events(self.database, self.conditions)).total
 
     def _of_few(self, found: Sequence[Row]) -> Sequence[Row] | None:
-        """The rows when it is known where all events are; None when some are not there any more."""
+        """The rows, given the positions of all matching events; None if some rows have disappeared."""
         order, after = self.order, self.after
         rest = [row for row in found if after is None or order.comes_before(after, order.position(row))]
         there = rest[self.skipped : self.skipped + self.wanted]
         return rows_of(self.database, self.conditions, self.order, self.selection, there)
 
     def _newest(self, parts: Sequence[Conditions]) -> Sequence[Row]:
-        """The rows when none is skipped."""
+        """The rows if none is skipped."""
         found = newest_rows(self.database, parts, self.order, self.after, self.selection, self.wanted, self._doubtful)
         return list(islice(found, self.wanted))
 
     def _doubtful(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """The rows of events that may have another row: all of them, unless the count tells."""
+        """The rows of events that may have other rows: all, unless the count says which."""
         if self.conditions.may_leave_few and len(rows) >= self.wanted:
-            self._count()  # now that it is known to be needed
+            self._count()  # only now it is known to be needed
         return rows if self.counting is None or not rows else self.counting.result().doubtful(rows)
 
     def _of_many(self, parts: Sequence[Conditions]) -> Sequence[Row]:
-        """The rows: at once when each of the events that are skipped has one row, else by reading these."""
+        """The rows, read directly if every skipped event has one row; otherwise by reading the skipped events."""
         if not self.skipped:
             return self._newest(parts)
         self._count()
         database, order = self.database, self.order
-        # The rows are read after the look, since a merge may drop second rows between the two.
+        # The check comes before the rows are read, since a merge may drop second rows between the two.
         single = self.counting is not None and self.counting.result().repeated == frozenset()
         if not single:
             _, part = rows_at(database, parts, order, "1 AS _one", self.skipped, self.wanted)
@@ -164,27 +164,9 @@ class _Listing:
         return replace(self, after=order.position(before[-1]), skipped=0)._newest(parts)
 
 
-def read_versions(database: Database, source: Source[Event], conditions: Conditions) -> list[Event]:
-    """The events that meet conditions which hold for all their versions: one look is enough."""
-    select = f"SELECT {source.selection} FROM {source.table} WHERE {conditions.where_versions}"
-    rows = database.rows(select, conditions.parameters, _BY_ID)
-    # Hardly ever is there more than one version, and to compare them takes the server a third of its time.
-    if len({source.identity_of(row) for row in rows}) < len(rows):
-        newest = f"ORDER BY {source.version} DESC LIMIT 1 BY {', '.join(source.identifying)}"
-        rows = database.rows(f"{select} {newest}", conditions.parameters)
-    return [source.event(row) for row in rows]
-
-
 def read_slowest(database: Database, source: Source[Event], conditions: Conditions, limit: int) -> list[Event]:
-    """The events with the longest durations."""
+    """The events with the longest durations. Raises QueryError."""
     limit = whole("limit", limit, 1, MAX_PER_PAGE)
     timed = conditions.only("duration_ms IS NOT NULL")
     found = newest_rows(database, [timed], Order(source, "duration_ms"), None, source.selection, limit)
     return [source.event(row) for row in islice(found, limit)]
-
-
-def whole(argument: str, value: Any, least: int, most: int) -> int:
-    """A whole number within limits."""
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise BadArgument(argument, value, f"a whole number from {least} to {most}")
-    return value

@@ -1,7 +1,7 @@
-"""Cursors: a position in a list and the range of time that the list is of, in letters that fit into a URL.
+"""Cursors: a position in a list and the time range of the list, encoded for use in a URL.
 
-A range that is given as how long ago it begins is a different one each time. A cursor therefore holds the range of its own
-page, and continues in that. Of the other filters it only holds a digest, to compare them.
+A range that starts some time ago is a different one at each request. A cursor therefore holds the range of its page and
+continues in that range. Of the other filters it only holds a digest, to check that they are the same.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from typing import Any
 
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.errors import BadArgument, shown
-from beam_pipeline.query.order import Order, Position
+from beam_pipeline.query.lists.order import Order, Position
 from beam_pipeline.query.times import from_ms
 
 _TYPES = ((int, int), (int, type(None)), (type(None), type(None)))
 
 
 def encode_cursor(conditions: Conditions, order: Order, position: Position) -> str:
-    """A position in the list of these conditions, in this order."""
+    """Encodes a position in the list with these conditions, in this order."""
     bounds = [(bound.ms, bound.ago_ms) for bound in _bounds(conditions)]
     text = json.dumps([_digest(conditions, order), *bounds, *position], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def decode_cursor(cursor: Any, conditions: Conditions, order: Order) -> tuple[Conditions, Position]:
-    """The conditions with the cursor's range of time, and its position.
+    """The conditions with the time range of the cursor, and its position.
 
-    Raises BadArgument unless the cursor is of a list with the same conditions and order; the range may be left out.
+    Raises BadArgument unless the cursor belongs to a list with the same conditions and order; the range may be left out.
     """
     problem = BadArgument(
         "cursor", cursor, "the next_cursor of a page of the same list, with the same filters and order"
@@ -63,21 +63,21 @@ def decode_cursor(cursor: Any, conditions: Conditions, order: Order) -> tuple[Co
 
 
 def _digest(conditions: Conditions, order: Order) -> str:
-    """What a cursor and the list that it is for have in common."""
+    """A digest that a cursor shares with the list it belongs to."""
     return f"{conditions.digest}-{order.first}"
 
 
 @dataclass(frozen=True)
 class _Bound:
-    """One end of a range of time; `ms` is None where the range is open."""
+    """One end of a time range; `ms` is None if the range is open."""
 
     ms: int | None
     ago_ms: int | None
-    """How long ago that was, if it was given that way."""
+    """How long ago it is, if it was given that way."""
 
     @property
     def is_valid(self) -> bool:
-        """Whether it could have been given."""
+        """Whether a caller could have given it."""
         if (type(self.ms), type(self.ago_ms)) not in _TYPES:
             return False
         try:
@@ -87,13 +87,13 @@ class _Bound:
 
     @property
     def value(self) -> datetime | timedelta | None:
-        """As it was given."""
+        """The value as the caller gave it."""
         if self.ago_ms is not None:
             return timedelta(milliseconds=self.ago_ms)
         return None if self.ms is None else from_ms(self.ms)
 
     def agrees_with(self, given: _Bound) -> bool:
-        """Whether `given`, which comes with the cursor, is the same or open."""
+        """Whether `given`, passed along with the cursor, is the same or open."""
         return given.ago_ms == self.ago_ms if given.ago_ms is not None else given.ms in (None, self.ms)
 
 

@@ -1,4 +1,4 @@
-"""The spans of a trace as a tree, whatever is missing or wrong in it."""
+"""The spans of a trace as a tree, even if spans are missing or refer to each other in a circle."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _MS = timedelta(milliseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class SpanNode:
-    """A span with those that it is the parent of, earliest first."""
+    """A span and its children, earliest first."""
 
     span: Span
     depth: int
     """0 for a root."""
     children: tuple[SpanNode, ...]
     self_time_ms: int | None
-    """The part of its duration in which none of its children was under way; None without a duration."""
+    """The part of its duration in which no child was running; None without a duration."""
     is_orphan: bool
-    """Whether it is a root only because its parent is not among the spans."""
+    """Whether it is a root because its parent is missing."""
     is_cycle: bool
-    """Whether it is a root only because it is its own ancestor: the earliest of the spans that are."""
+    """Whether it is a root because it is its own ancestor; of the spans in a circle, the earliest is the root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class SpanTree:
 
 
 def build_span_tree(spans: Iterable[Span]) -> SpanTree:
-    """A tree of spans of one trace and different ids. Takes any depth."""
+    """A tree of the spans of one trace, of any depth. The ids must differ."""
     ordered = sorted(spans, key=_order)
     by_id = {span.id: span for span in ordered}
     children: dict[str, list[Span]] = {span.id: [] for span in ordered}
@@ -62,7 +62,7 @@ def build_span_tree(spans: Iterable[Span]) -> SpanTree:
     for span in ordered:
         if span.id in depths:
             continue
-        # No root leads here, so some ancestor is in a cycle.
+        # No root leads here, so an ancestor is in a cycle.
         start = _earliest_of_cycle(span, by_id)
         children[start.parent_span_id or ""].remove(start)
         roots.append(start)
@@ -107,7 +107,7 @@ def _earliest_of_cycle(span: Span, by_id: Mapping[str, Span]) -> Span:
 
 
 def interval_of(span: Span) -> tuple[datetime, datetime] | None:
-    """From when to when a span was under way, by its duration or else by its end; None when neither is known."""
+    """When a span started and ended, by its duration or else by its end; None if neither is known."""
     if span.duration_ms is not None:
         try:
             return span.start_time, span.start_time + max(span.duration_ms, 0) * _MS

@@ -1,4 +1,4 @@
-"""Counts, sums and quantiles by group and interval of time, from the hourly rollups where these can tell, else from events."""
+"""Counts, sums and quantiles by group and interval, from the hourly rollups where possible, otherwise from events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from beam_pipeline.query.filters import Parameters
 from beam_pipeline.query.json_paths import JsonPath, path_name
 from beam_pipeline.query.json_sql import MAX_LABELS_SQL, SIMPLER, json_label
 from beam_pipeline.query.model import SourceName
-from beam_pipeline.query.newest import Column, newest_events
+from beam_pipeline.query.numbers.newest_events import Column, newest_events
 from beam_pipeline.query.rollups import inner_hours, rollup_keys, rollup_rows, whole_hours
 from beam_pipeline.query.times import HOUR_MS
 from transforms.blocks.rollups import QUANTILE_LEVELS, QUANTILES, ROLLUP_SOURCES
@@ -23,7 +23,7 @@ MAX_ROWS = 100_000
 """Groups times buckets."""
 
 _MANY_MS = 24 * HOUR_MS - 1
-"""From this on a range that is not of whole hours is answered from the rollup as far as it can be."""
+"""From this length on, the rollup answers the whole hours of a range that has partial hours, too."""
 
 SourceChoice = Literal["auto", "rollup", "events"]
 Group = tuple[Any, ...]
@@ -40,20 +40,20 @@ _NULLABLE = {"unit": "''", "duration_ms": "0", "normalized_value": "0."}
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be known of the events that meet some conditions."""
+    """The numbers to compute about the events that match some conditions."""
 
     conditions: Conditions
     value: str = ""
-    """The column to be measured; '' to count only."""
+    """The column to measure; '' to only count."""
     only_with_value: bool = False
-    """Whether events without it are left out of the counts."""
+    """Whether to leave events without a value out of the counts."""
     group_by: tuple[str, ...] = ()
     labels: tuple[JsonPath, ...] = ()
-    """Paths in `labels` to group by, too."""
+    """Further paths in `labels` to group by."""
     levels: tuple[float, ...] = ()
-    """Levels of quantiles, from 0 to 1."""
+    """The quantiles to compute, from 0 to 1."""
     interval_ms: int | None = None
-    """The length of a bucket; None for one bucket."""
+    """The length of a bucket; None for a single bucket."""
 
     @property
     def event_type(self) -> str:
@@ -66,9 +66,9 @@ class Question:
 
 @dataclass(slots=True)
 class Numbers:
-    """What is known of one group in one bucket. Without values all but `count` and `errors` are None.
+    """The numbers of one group in one bucket. Without values all but `count` and `errors` are None.
 
-    So is what no double holds, such as the sum of 1e308 and 1e308: nothing here is infinite.
+    Numbers beyond the range of doubles, such as the sum of 1e308 and 1e308, are None as well, never infinite.
     """
 
     count: int = 0
@@ -86,25 +86,25 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Answer:
-    """Numbers by group and by the millisecond at which a bucket begins (0 without an interval)."""
+    """Numbers by group and by the millisecond at which a bucket starts (0 without an interval)."""
 
     source: SourceName
     start_ms: int | None
-    """The first millisecond that was counted."""
+    """The first millisecond counted; None for no limit."""
     end_ms: int | None
     numbers: Mapping[Group, Mapping[int, Numbers]]
 
     @property
     def has_all_quantiles(self) -> bool:
-        """Whether each is known of what has values: a t-digest holds none beyond 3.4e38, the greatest of its floats."""
+        """Whether all quantiles of existing values are known: a t-digest uses 32-bit floats, which end at 3.4e38."""
         every = (numbers for buckets in self.numbers.values() for numbers in buckets.values() if numbers.values)
         return all(None not in numbers.quantiles for numbers in every)
 
 
 def answer(database: Database, question: Question, source: SourceChoice) -> Answer:
-    """Asks the rollup where that has the same answer but for repeated deliveries, or where `source` wants it.
+    """Answers from the rollup where it gives the same answer except for repeated deliveries, or where `source` says so.
 
-    A range of a day or more that is not of whole hours is asked of both.
+    A range of a day or more with partial hours is answered from both. Raises QueryError.
     """
     if source not in ("auto", "rollup", "events"):
         raise BadArgument("source", source, "auto, rollup or events")
@@ -130,20 +130,17 @@ def answer(database: Database, question: Question, source: SourceChoice) -> Answ
 
 
 def _not_in_rollup(question: Question) -> str:
-    """Why the rollup cannot answer; '' when it can."""
+    """Why the rollup cannot answer; '' if it can."""
     rollup, keys = ROLLUP_SOURCES[question.event_type], rollup_keys(question.event_type)
-    for name in question.conditions.given:
+    for name in (*question.conditions.given, *question.group_by, *(["labels"] if question.labels else [])):
         if name not in keys:
-            return f"the rollup is not by {name}"
-    for name in (*question.group_by, *(["labels"] if question.labels else [])):
-        if name not in keys:
-            return f"the rollup is not by {name}"
+            return f"the rollup is not grouped by {name}"
     if question.value and question.value != rollup.value:
-        return f"the rollup does not measure {question.value}"
+        return f"the rollup does not have {question.value}"
     if not set(question.levels) <= set(QUANTILES):
-        return f"the rollup has the quantiles {QUANTILE_LEVELS}"
+        return f"the rollup only has the quantiles {QUANTILE_LEVELS}"
     if question.interval_ms is not None and question.interval_ms % HOUR_MS:
-        return "the rollup is by hours"
+        return "the rollup is hourly"
     return ""
 
 
@@ -152,13 +149,13 @@ def _range(asked: Conditions) -> tuple[int | None, int | None]:
 
 
 def _are_many(hours: tuple[int | None, int | None]) -> bool:
-    """Whether to count all these events takes so long that the rollup is preferred."""
+    """Whether counting the events of these hours would take so long that the rollup is preferred."""
     start, end = hours
     return start is None or end is None or end - start >= _MANY_MS
 
 
 def _from_rollup(database: Database, question: Question, hours: tuple[int | None, int | None]) -> Answer:
-    """Whole hours from the rollup, and from events what the range has before and after them."""
+    """Whole hours from the rollup; the rest of the range, before and after these, from events."""
     asked = question.conditions
     (start, end), (first, last) = _range(asked), hours
     edges = [("head_", start, first - 1)] if start is not None and first is not None and start < first else []
@@ -184,7 +181,7 @@ def _from_rollup(database: Database, question: Question, hours: tuple[int | None
 
 
 def _cells_of_rollup(asked: Conditions, question: Question) -> tuple[str, Parameters]:
-    """A SELECT of the rollup's cells, and its parameters."""
+    """A SELECT of rows of the rollup, and its parameters."""
     rollup = ROLLUP_SOURCES[question.event_type]
     cells, parameters = rollup_rows(asked)
     select = [f"r.{column} AS _by_{place}" for place, column in enumerate(question.group_by)]
@@ -200,7 +197,7 @@ def _cells_of_rollup(asked: Conditions, question: Question) -> tuple[str, Parame
 
 
 def _cells_of_events(edge: Conditions, question: Question) -> str:
-    """A SELECT of what the cells would be if the rollup had these events, each once, by millisecond."""
+    """A SELECT of the rows that a rollup by millisecond would have for these events, each counted once."""
     rollup = ROLLUP_SOURCES[question.event_type]
     columns = [Column("_time", edge.source.time)]
     columns += [Column(f"_by_{place}", name) for place, name in enumerate(question.group_by)]
@@ -276,7 +273,7 @@ def _rows(
     rows = database.rows(sql, parameters)
     if len(rows) > MAX_ROWS:
         name, value = ("group_by", question.group_names) if groups else ("interval", question.interval_ms)
-        raise BadArgument(name, value, f"such that there are at most {MAX_ROWS} groups and intervals")
+        raise BadArgument(name, value, f"chosen so that there are at most {MAX_ROWS} groups and intervals")
     return rows
 
 
@@ -301,7 +298,7 @@ def _finite(number: float) -> float | None:
 
 
 def quantile_levels(argument: str, levels: Sequence[float]) -> tuple[float, ...]:
-    """Checked levels, as they were given."""
+    """Checks levels of quantiles. Raises BadArgument."""
     if isinstance(levels, (str, bytes)) or not isinstance(levels, Sequence) or len(levels) > 20:
         raise BadArgument(argument, levels, "up to 20 numbers from 0 to 1")
     for level in levels:

@@ -49,7 +49,7 @@ def run_python(source: str, *arguments: object) -> subprocess.CompletedProcess[s
         capture_output=True,
         text=True,
         timeout=120,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
 
 
@@ -390,7 +390,7 @@ def test_a_database_that_another_process_has_open_is_told_with_its_process(tmp_p
     path = tmp_path / "clickhouse"
     command = [sys.executable, "-c", OPEN_AND_WAIT, str(path)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=Path(__file__).parents[2]) as other:
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=Path(__file__).parents[3]) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "open\n"
         told = run_python(OPEN, path)
@@ -406,7 +406,7 @@ def test_a_database_that_another_process_has_open_is_told_with_its_process(tmp_p
 def test_the_database_of_a_killed_process_opens_again(tmp_path: Path) -> None:
     command = [sys.executable, "-c", OPEN_AND_WAIT, str(tmp_path)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=Path(__file__).parents[2]) as other:
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=Path(__file__).parents[3]) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "open\n"
         other.kill()

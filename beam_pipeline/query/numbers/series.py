@@ -1,20 +1,55 @@
-"""Answers as series of buckets without holes, and as statistics by group."""
+"""Answers as series of buckets without gaps, and as statistics by group."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Union
 
-from beam_pipeline.query.aggregates import MAX_ROWS, Answer, Group, Numbers, Question
+from beam_pipeline.query.conditions import Conditions
+from beam_pipeline.query.database import Database
 from beam_pipeline.query.errors import BadArgument
 from beam_pipeline.query.model import GroupStatistics, Series, Statistics, TimeBucket, TimeSeries
+from beam_pipeline.query.numbers.aggregates import MAX_ROWS, Answer, Group, Numbers, Question, SourceChoice, answer
 from beam_pipeline.query.times import clamped, from_ms
 
 MAX_BUCKETS = 10_000
 
+Interval = Union[timedelta, int]
+"""The length of a bucket, in whole seconds."""
+
 Values = Callable[[Numbers, float], Mapping[str, float | None]]
-"""What is said of numbers besides their count; the second argument is how many seconds they are of."""
+"""Computes the values of a bucket besides its count; the second argument is the seconds that it covers."""
+
+
+def read_series(
+    database: Database,
+    conditions: Conditions,
+    interval: Interval,
+    source: SourceChoice,
+    values: Values,
+    **measured: Any,
+) -> TimeSeries:
+    """Series of the matching events; `measured` goes to `_question`. Raises QueryError."""
+    question = _question(conditions, interval_ms=interval_ms(interval), **measured)
+    check_buckets(question)
+    return time_series(question, answer(database, question, source), values)
+
+
+def read_statistics(
+    database: Database, conditions: Conditions, source: SourceChoice, values: Values, **measured: Any
+) -> Statistics:
+    """Statistics of the matching events over the whole range; otherwise as `read_series`."""
+    question = _question(conditions, **measured)
+    return statistics(question, answer(database, question, source), values)
+
+
+def _question(conditions: Conditions, group_by: Any = (), labels: Any = (), **measured: Any) -> Question:
+    """A question with checked groups; `measured` are its other fields. Raises BadArgument."""
+    for name, value in (("group_by", group_by), ("group_by_labels", labels)):
+        if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+            raise BadArgument(name, value, "a sequence, such as a tuple")
+    return Question(conditions, group_by=tuple(group_by), labels=tuple(labels), **measured)
 
 
 def interval_ms(interval: Any) -> int:
@@ -28,16 +63,16 @@ def interval_ms(interval: Any) -> int:
 
 
 def check_buckets(question: Question) -> None:
-    """Raises BadArgument when there would be too many; before anything is asked, where the range is given."""
+    """Raises BadArgument for a range with too many buckets, before ClickHouse is asked; an open range is checked later."""
     start, end, length = question.conditions.start_ms, question.conditions.end_ms, question.interval_ms
     if length is not None and start is not None and end is not None:
         _bucket_starts(length, start, end)
 
 
-def time_series(question: Question, answer: Answer, values: Values, groups: Sequence[Group] = ()) -> TimeSeries:
-    """Series with the buckets of the whole range; without a start or end, from the first or to the last event.
+def time_series(question: Question, answer: Answer, values: Values) -> TimeSeries:
+    """Series with the buckets of the whole range, which by default goes from the first to the last event.
 
-    `groups` are there even if nothing was found of them.
+    Without grouping there is a series even if there are no events. Raises BadArgument for too many buckets.
     """
     length = question.interval_ms
     assert length is not None
@@ -45,10 +80,13 @@ def time_series(question: Question, answer: Answer, values: Values, groups: Sequ
     start = min(there, default=None) if answer.start_ms is None else answer.start_ms
     end = max(there, default=None) if answer.end_ms is None else answer.end_ms
     starts = range(0) if start is None or end is None else _bucket_starts(length, start, end)
-    known: Sequence[Group] = groups if question.group_names else [()]
-    numbers: dict[Group, Mapping[int, Numbers]] = {**{group: {} for group in known}, **answer.numbers}
+    numbers: Mapping[Group, Mapping[int, Numbers]] = (
+        answer.numbers if question.group_names else {(): {}, **answer.numbers}
+    )
     if len(numbers) * len(starts) > MAX_ROWS:
-        raise BadArgument("interval", timedelta(milliseconds=length), f"longer: there would be over {MAX_ROWS} buckets")
+        raise BadArgument(
+            "interval", timedelta(milliseconds=length), f"longer: there would be more than {MAX_ROWS} buckets"
+        )
 
     nothing = Numbers(quantiles=(None,) * len(question.levels))
     places = [(bucket, from_ms(bucket), _covered_s(bucket, length, answer)) for bucket in starts]
@@ -100,13 +138,13 @@ def _bucket_starts(length: int, start_ms: int, end_ms: int) -> range:
     start_ms, end_ms = clamped(start_ms), clamped(end_ms)
     starts = range(start_ms - start_ms % length, end_ms + 1, length)
     if len(starts) > MAX_BUCKETS:
-        expected = f"longer: there would be {len(starts)} buckets, and at most {MAX_BUCKETS} are given"
+        expected = f"longer: there would be {len(starts)} buckets, more than {MAX_BUCKETS}"
         raise BadArgument("interval", timedelta(milliseconds=length), expected)
     return starts
 
 
 def _covered_s(bucket: int, length: int, answer: Answer) -> float:
-    """How much of a bucket is in the range."""
+    """The seconds of a bucket that are in the range."""
     start = bucket if answer.start_ms is None else max(bucket, answer.start_ms)
     end = bucket + length if answer.end_ms is None else min(bucket + length, answer.end_ms + 1)
     return (end - start) / 1000
@@ -121,7 +159,7 @@ def per_second(numbers: Numbers, seconds: float) -> dict[str, float | None]:
 
 
 def errors(numbers: Numbers, _: float) -> dict[str, float | None]:
-    """The rate of nothing is 0."""
+    """The rate is 0 if there is nothing."""
     return {
         "error_count": float(numbers.errors),
         "error_rate": numbers.errors / numbers.count if numbers.count else 0.0,
@@ -141,7 +179,7 @@ def quantiles(levels: Sequence[float]) -> Values:
 
 
 def measures(levels: Sequence[float]) -> Values:
-    """Sum, average, extremes and quantiles; the sum of nothing is 0, and None is one that no double holds."""
+    """Sum, average, extremes and quantiles. The sum is 0 without values, and None beyond the range of doubles."""
     percentiles = quantiles(levels)
 
     def values(numbers: Numbers, seconds: float) -> dict[str, float | None]:

@@ -1,4 +1,4 @@
-"""Tells which of an event's rows is the newest."""
+"""Finds the newest row of an event."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import NamedTuple
 
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
-from beam_pipeline.query.order import Order
+from beam_pipeline.query.lists.order import Order
 from beam_pipeline.query.sources import Row
 
 PART = "cityHash64(_part)"
-"""Which of the table's parts a row is in, as a number."""
+"""The table's part that holds a row, as a number."""
 ROW = (
     f"event_hash AS _event, {PART} AS _part_hash, _part_offset AS _row, "
     "toUnixTimestamp64Milli(ingested_at) AS _since, sequence AS _sequence"
 )
-"""Of which event it is, which row it is, and how new: what `newest_of` must know of rows."""
+"""The event of a row, its place in the table, and its age: the columns that `newest_of` needs."""
 _HASH_BYTES = 24
 _MAX_LOOKUP_BYTES = 32_000
-"""Of the ids of one statement, which is well below what servers and proxies allow."""
+"""The most bytes of ids in one statement, well below what servers and proxies allow."""
 
 
 def newness(row: Row) -> tuple[int, int]:
-    """Greater for the newer of two rows of an event, unless two runs assigned them at the same moment."""
+    """Greater for the newer of two rows of an event, unless two runs assigned them in the same millisecond."""
     return row["_since"], row["_sequence"]
 
 
@@ -35,17 +35,17 @@ def newest_of(
     batch: Sequence[Row],
     doubtful: Sequence[Row],
 ) -> Iterator[Row]:
-    """The rows of a batch that are the newest of their events. The batch has all rows of an event that are in one place.
+    """The rows of a batch that are the newest of their event. Of the rows with one position, the batch has all or the newest.
 
-    Only those that are `doubtful` may not be: all rows of an event or none.
+    Only `doubtful` rows are compared with other versions: either all rows of an event or none.
     """
     read: dict[tuple[str, ...], list[Row]] = {}
     for row in doubtful:
         read.setdefault(order.identity(row), []).append(row)
-    # What was ingested before all of them is no newer version of any.
+    # Rows ingested before all of these are no newer versions.
     versions = conditions.since(min((row["_since"] for row in doubtful), default=0))
     newest = _newest_versions(database, versions, order, [read[identity][0] for identity in sorted(read)])
-    # One in the place of an older row that was not read itself does not meet the conditions, or has come since.
+    # A newest row that has the time of a row in the batch, but is not in the batch, does not match or has arrived since.
     unread = [
         read[identity][0]
         for identity, version in newest.items()
@@ -56,17 +56,17 @@ def newest_of(
         identity = order.identity(row)
         if identity not in read:
             yield row
-        elif identity not in newest:  # its rows have gone since, and nothing newer is known
+        elif identity not in newest:  # its rows have disappeared since, and no newer one is known
             if row is max(read[identity], key=newness):
                 yield row
         elif newest[identity].is_of(row):
             yield row
         elif identity in compared and order.position(compared[identity]) == order.position(row):
-            yield compared.pop(identity)  # in another place it is found there
+            yield compared.pop(identity)  # at another position it is found there
 
 
 class _Version(NamedTuple):
-    """A row that is the newest of its event, in the order of newness."""
+    """The newest row of an event. Compares by age."""
 
     version: int
     part_hash: int
@@ -80,14 +80,14 @@ class _Version(NamedTuple):
 def _newest_versions(
     database: Database, versions: Conditions, order: Order, rows: Sequence[Row]
 ) -> dict[tuple[str, ...], _Version]:
-    """The newest of the events of some rows, if it has any; no two of the rows are of one event."""
-    source, columns = versions.source, versions.telling
+    """The newest row of each event, where there is one; `rows` has one row for each event."""
+    source, columns = versions.source, versions.distinguishing
     places = [source.identifying.index(column) for column in columns]
-    told = ", ".join(f"{column} AS _{place}" for place, column in enumerate(columns))
+    keys_selected = ", ".join(f"{column} AS _{place}" for place, column in enumerate(columns))
     found: dict[tuple[str, ...], _Version] = {}
     for asked in lookups(versions, order, rows):
         for row in database.rows(
-            f"SELECT {told}, {source.version} AS _version, {ROW}, toUnixTimestamp64Milli({source.time}) AS _time "
+            f"SELECT {keys_selected}, {source.version} AS _version, {ROW}, toUnixTimestamp64Milli({source.time}) AS _time "
             f"FROM {source.table} WHERE {asked.where_versions}",
             asked.parameters,
         ):
@@ -107,7 +107,7 @@ def _newest_rows(
     selected: str,
     rows: Sequence[Row],
 ) -> dict[tuple[str, ...], Row]:
-    """The newest rows of the events of some rows, if they meet the conditions; no two of the rows are of one event."""
+    """The newest row of each event, if it matches; `rows` has one row for each event."""
     found: dict[tuple[str, ...], Row] = {}
     for asked in lookups(versions, order, rows):
         newest = database.rows(
@@ -120,7 +120,7 @@ def _newest_rows(
 
 
 def lookups(conditions: Conditions, order: Order, rows: Sequence[Row]) -> Iterator[Conditions]:
-    """The conditions on the events of some rows at a time, no more than fit into a request."""
+    """The conditions restricted to the events of these rows, a few at a time, so that each fits into a request."""
     first = size = 0
     for place, row in enumerate(rows):
         length = _HASH_BYTES + sum(len(part.encode()) + 8 for part in order.identity(row))
@@ -134,6 +134,6 @@ def lookups(conditions: Conditions, order: Order, rows: Sequence[Row]) -> Iterat
 
 def _among(conditions: Conditions, order: Order, rows: Sequence[Row]) -> Conditions:
     identities = [order.identity(row) for row in rows]
-    places = {column: conditions.source.identifying.index(column) for column in conditions.telling}
+    places = {column: conditions.source.identifying.index(column) for column in conditions.distinguishing}
     ids = {column: sorted({identity[place] for identity in identities}) for column, place in places.items()}
     return conditions.among(ids, [row["_event"] for row in rows])

@@ -1,4 +1,4 @@
-"""Lists whose filters leave few events of a long range: one look finds all of them, and with them the total."""
+"""Lists in which few events of a long range match: one query finds all of them, and so the total."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
-from beam_pipeline.query.order import Order, Position
+from beam_pipeline.query.lists.order import Order, Position
+from beam_pipeline.query.lists.versions import ROW, lookups, newest_of
 from beam_pipeline.query.sources import Row
-from beam_pipeline.query.versions import ROW, lookups, newest_of
 
 MAX_FOUND = 2000
-"""More rows are many: past so many the lookup of their versions takes longer than comparing all there are."""
+"""With more rows, looking up their versions takes longer than comparing the versions of all events."""
 
 
 def find_few(database: Database, conditions: Conditions, order: Order) -> Sequence[Row] | None:
-    """The events that meet the conditions in their newest version, in order, without their columns; None when there may be many.
+    """The matching events in order, without their columns; None if there may be many.
 
-    To find that there are many takes little: nothing is sorted, and the server stops reading.
+    Finding that there are many is cheap: nothing is sorted, and the server stops reading.
     """
     selected = f"{order.selection}, {ROW}"
     rows = database.rows(
@@ -33,7 +33,7 @@ def find_few(database: Database, conditions: Conditions, order: Order) -> Sequen
 def rows_of(
     database: Database, conditions: Conditions, order: Order, selection: str, few: Sequence[Row]
 ) -> Sequence[Row] | None:
-    """The columns of some of the rows of `find_few`; None when one of them has gone since, with a merge or its time to live."""
+    """The columns of some rows of `find_few`; None if a merge or the time to live has removed one of them since."""
     if not few:
         return []
     positions = [order.position(row) for row in few]
@@ -48,7 +48,7 @@ def rows_of(
         select = f"SELECT {order.selection}, {selection} FROM {asked.source.table} WHERE {asked.where}"
         rows = database.rows(select, asked.parameters)
         there = {order.position(row): row for row in rows}
-        if len(there) < len(rows):  # hardly ever, and the newest rows take a third longer to select
+        if len(there) < len(rows):  # rare, and selecting the newest rows takes a third longer
             newest = f"ORDER BY {asked.source.version} DESC LIMIT 1 BY {column}, {', '.join(asked.source.identifying)}"
             there = {order.position(row): row for row in database.rows(f"{select} {newest}", asked.parameters)}
         found |= there

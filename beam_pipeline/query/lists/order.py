@@ -1,4 +1,4 @@
-"""The order of lists, and places in it."""
+"""The order of lists, and positions in it."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.sources import Row, Source
 
 AT = "fromUnixTimestamp64Milli({{{}:Int64}}, 'UTC')"
-"""How a time is bound; takes the parameter's name."""
+"""SQL for a time that is a parameter; takes the parameter's name."""
 
 Direction = Literal["newest", "oldest"]
-"""Which events of a list come first."""
+"""Which events come first."""
 
 Position = tuple[Any, ...]
-"""Where a row is in an order: the values that it is ordered by."""
+"""The position of a row in an order: the values that it is ordered by."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """Greatest first by some columns, or least first, the last of which is the time; then by id and project.
+    """Descending or ascending by some columns, of which the last is the time; then by id and project.
 
-    Only versions of one event are equal in all these; the latest of them comes first, so that a limit leaves it in.
+    Only versions of one event are equal in all of these. The newest of them comes first, so that a limit includes it.
     """
 
     source: Source[Any]
     measure: str = ""
-    """A whole number that comes before the time."""
+    """An integer column to order by before the time."""
     first: Direction = "newest"
 
     @property
@@ -36,17 +36,17 @@ class Order:
 
     @property
     def farther(self) -> str:
-        """How a key compares to one that comes before it."""
+        """How a key compares to a key before it."""
         return ">" if self.first == "oldest" else "<"
 
     @property
     def up_to(self) -> str:
-        """How a key compares to one that comes behind it, or to itself."""
+        """How a key compares to itself or to a key after it."""
         return "<=" if self.first == "oldest" else ">="
 
     @property
     def keys(self) -> tuple[tuple[str, str], ...]:
-        """Expressions that are sent, as they compare, and how a value of them is bound."""
+        """The expressions to order by, and SQL for a value of each that is a parameter."""
         measure = ((self.measure, "{{{}:Int64}}"),) if self.measure else ()
         return (*measure, (self.source.time, AT))
 
@@ -78,7 +78,7 @@ class Order:
         return int(row[f"_key_{len(self.keys) - 1}"])
 
     def identity(self, row: Row) -> tuple[str, ...]:
-        """What identifies the row's event, as `Source.identifying`."""
+        """What identifies the event of a row; see `Source.identifying`."""
         return self.identity_at(self.position(row))
 
     def identity_at(self, position: Position) -> tuple[str, ...]:
@@ -88,19 +88,19 @@ class Order:
         return self.ascending(position) < self.ascending(other)
 
     def ascending(self, position: Position) -> Position:
-        """What is less for a position that comes before."""
+        """A key for sorting positions in Python."""
         sign = 1 if self.first == "oldest" else -1
         return (*(sign * value for value in position[: len(self.keys)]), *position[len(self.keys) :])
 
     def behind(self, conditions: Conditions, position: Position) -> Conditions:
-        """Conditions on rows behind a position."""
+        """The conditions, restricted to rows after a position."""
         names = [f"after_{place}" for place in range(len(position))]
         keys = [(column, bound.format(name)) for (column, bound), name in zip(self.keys, names, strict=False)]
         ties = ", ".join(f"{{{name}:String}}" for name in names[len(keys) :])
         behind = f"({', '.join(self.ties)}) > ({ties})"
         for column, value in reversed(keys):
             behind = f"({column} {self.farther} {value} OR ({column} = {value} AND {behind}))"
-        # Said twice, since the primary key is of use for the plain comparison.
+        # The first comparison is implied by the rest, but only in this form the primary key is used.
         column, value = keys[0]
         return conditions.only(
             f"{column} {self.farther}= {value} AND {behind}", **dict(zip(names, position, strict=True))

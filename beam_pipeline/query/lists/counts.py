@@ -1,8 +1,8 @@
-"""How many events meet some conditions in their newest version, and which of them have more than one row.
+"""Counts the events whose newest version matches, and finds those with more than one row.
 
-Hardly any has, and then versions need not be compared. Events are grouped by `event_hash`, which takes a fraction of the
-time of ids; two that have the same hash count as one, which among a billion events happens once in forty times.
-Rows are never subtracted from rows that another statement has counted: a merge may have dropped some of them in between.
+Few events have several rows, and versions of the others need not be compared. Grouping by `event_hash` takes a fraction of
+the time that ids take. Two events with the same hash count as one; the chance of any such pair among a billion events is
+one in forty. Counts of different statements are never subtracted: a merge may drop rows between the two.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from dataclasses import dataclass
 
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
-from beam_pipeline.query.order import Order
+from beam_pipeline.query.lists.order import Order
+from beam_pipeline.query.lists.versions import PART
 from beam_pipeline.query.sources import Row
-from beam_pipeline.query.versions import PART
 
-_MAX_TOLD = 1000
-"""More events than this are not told one by one."""
+_MAX_LISTED = 1000
+"""The most events that a count lists by their hashes."""
 
 
 @dataclass(frozen=True)
 class Counted:
-    """How many events meet some conditions in their newest version."""
+    """The number of events whose newest version matches."""
 
     total: int
     repeated: frozenset[int] | None
-    """Hashes of those that meet them in any version and have more than one row; None when they are too many to tell."""
+    """Hashes of events with more than one row of which any version matches; None if there are too many to list."""
     parts: frozenset[int]
-    """Hashes of the names of the table's parts that the others of these are in."""
+    """Hashes of the names of the table's parts that hold the matching events with one row."""
 
     def doubtful(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """Of rows that another statement has read, with their `PART`, those of events that may have another row.
+        """The rows, read by another statement with their `PART`, of events that may have other rows.
 
-        A part never changes: what is in one that has been counted has been counted.
+        Parts never change: events in a part that was counted were counted.
         """
         if self.repeated is None:
             return rows
@@ -44,9 +44,9 @@ class Counted:
 
 
 def count_events(database: Database, conditions: Conditions) -> Counted:
-    """Counts events. Raises QueryError."""
+    """Counts the events whose newest version matches. Raises QueryError."""
     if conditions.is_short and "project_id" in conditions.given:
-        # To see that none of a few has a second row takes two thirds of the time of groups.
+        # Checking that none of a few events has a second row takes two thirds of the time of grouping them.
         (found,) = database.rows(
             f"SELECT sum({conditions.matches}) AS _total, count() = uniqExact(event_hash) AS _single, "
             f"groupUniqArray({PART}) AS _parts FROM {conditions.source.table} WHERE {conditions.where_versions}",
@@ -58,33 +58,33 @@ def count_events(database: Database, conditions: Conditions) -> Counted:
         f"SELECT event_hash AS _event, sum({conditions.matches}) AS _met, count() AS _all, any({PART}) AS _in "
         f"FROM {conditions.source.table} WHERE {conditions.where_versions} GROUP BY _event"
     )
-    told = f"groupArrayIf({_MAX_TOLD + 1})(_event, _met > 0 AND {{}})"
+    listed = f"groupArrayIf({_MAX_LISTED + 1})(_event, _met > 0 AND {{}})"
     (found,) = database.rows(
-        f"SELECT countIf(_met = _all) AS _total, {told.format('_met < _all')} AS _mixed, "
-        f"{told.format('_all > 1')} AS _repeated, groupUniqArrayIf(_in, _met > 0) AS _parts FROM ({by_event})",
+        f"SELECT countIf(_met = _all) AS _total, {listed.format('_met < _all')} AS _mixed, "
+        f"{listed.format('_all > 1')} AS _repeated, groupUniqArrayIf(_in, _met > 0) AS _parts FROM ({by_event})",
         conditions.parameters,
     )
     total, mixed, repeated = found["_total"], found["_mixed"], found["_repeated"]
-    if len(mixed) > _MAX_TOLD:
+    if len(mixed) > _MAX_LISTED:
         total = _count_newest(database, conditions)
     elif mixed:
         total += _count_newest(database, conditions.identified("event_hash IN {mixed:Array(UInt64)}", mixed=mixed))
-    return Counted(total, frozenset(repeated) if len(repeated) <= _MAX_TOLD else None, frozenset(found["_parts"]))
+    return Counted(total, frozenset(repeated) if len(repeated) <= _MAX_LISTED else None, frozenset(found["_parts"]))
 
 
 def _count_newest(database: Database, conditions: Conditions) -> int:
-    """How many events meet the conditions in their newest version, by comparing all versions of all events."""
+    """The number of events whose newest version matches, found by comparing the versions of every event."""
     (found,) = database.rows(
         f"WITH {conditions.source.version} AS _version SELECT countIf(_newest = 1) AS _events FROM ("
         f"SELECT argMax({conditions.matches}, _version) AS _newest FROM {conditions.source.table} "
-        f"WHERE {conditions.where_versions} GROUP BY {', '.join(conditions.telling)})",
+        f"WHERE {conditions.where_versions} GROUP BY {', '.join(conditions.distinguishing)})",
         conditions.parameters,
     )
     return int(found["_events"])
 
 
 def first_are_single(database: Database, conditions: Conditions, order: Order, first: int) -> bool:
-    """Whether none of the events of the first rows that meet the conditions, in an order, has a second row."""
+    """Whether each event among the first matching rows, in an order, has only one row."""
     table, identity = conditions.source.table, ", ".join(conditions.source.identity)
     rows = f"FROM {table} WHERE {conditions.where} ORDER BY {order.sql} LIMIT {first}"
     (found,) = database.rows(

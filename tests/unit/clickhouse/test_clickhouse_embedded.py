@@ -25,7 +25,9 @@ def test_reading_never_makes_a_database(tmp_path: Path, there: str) -> None:
     config = ClickHouseConfig(url=f"chdb://{path}")
     with pytest.raises(SchemaError, match=f"the embedded database {path} does not exist"):
         config.connect()
-    with pytest.raises(SchemaNotMigrated, match=rf"{path} does not exist\. The tables are made, .* migrate$"):
+    with pytest.raises(
+        SchemaNotMigrated, match=rf"{path} does not exist\. To create or update the tables: .* migrate$"
+    ):
         ClickHouseQueryProvider(config)
     assert connect_if_there(config) is None
     assert sorted(tmp_path.rglob("*")) == before
@@ -56,6 +58,6 @@ except DatabaseBusy as error:
 def test_a_query_of_a_database_that_another_process_has_says_which(embedded_admin: ClickHouse) -> None:
     path = embedded_admin.config.path
     command = [sys.executable, "-c", ASK, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3], check=False)
     assert done.stdout.startswith(f"the embedded database {path} is in use by process {os.getpid()}; one process"), done
     assert "Wait until that one ends, or run a ClickHouse server" in done.stdout

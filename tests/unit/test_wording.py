@@ -1,0 +1,32 @@
+"""Numbers and their nouns in messages."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import beam_pipeline
+from beam_pipeline.wording import counted
+
+
+@pytest.mark.parametrize(
+    ("count", "words", "text"),
+    [
+        (0, ("line",), "0 lines"),
+        (1, ("line",), "1 line"),
+        (2_000, ("line",), "2,000 lines"),
+        (1, ("line was", "lines were"), "1 line was"),
+        (2, ("line was", "lines were"), "2 lines were"),
+    ],
+)
+def test_one_thing_is_singular(count: int, words: tuple[str, ...], text: str) -> None:
+    assert counted(count, *words) == text
+
+
+def test_no_message_has_a_plural_of_its_own() -> None:
+    root = Path(beam_pipeline.__file__).parent
+    plural = re.compile(r""":,\} [a-z]*s\b|['"]s['"] if|else ['"]s['"]""")
+    paths = [*(root / "commands").glob("*.py"), root / "progress.py"]
+    assert [f"{path.name}: {found}" for path in paths for found in plural.findall(path.read_text())] == []
