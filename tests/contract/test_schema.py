@@ -257,7 +257,7 @@ CHANGES = [
     ("mastra_admin_scores", "MODIFY COLUMN value Float32", "column value is Float32, not Float64"),
     ("mastra_admin_spans", "RENAME COLUMN events TO occurrences", "column events is missing"),
     ("mastra_admin_ingest_files", "DROP COLUMN digest", "column digest is missing"),
-    ("mastra_admin_ingest_loads", "DROP COLUMN retry_at", "column retry_at is missing"),
+    ("mastra_admin_ingest_files", "DROP COLUMN input", "column input is missing"),
     ("mastra_admin_ingest_journal", f"MODIFY SETTING {WINDOW} = 100", f"{WINDOW} is 100"),
     ("mastra_admin_traces", "DROP COLUMN event_hash", "column event_hash is missing"),
     ("mastra_admin_logs", "DROP COLUMN sequence", "column sequence is missing"),
@@ -364,7 +364,6 @@ def before_the_journal(client: ClickHouse) -> None:
     """Takes away what migration 4 has brought."""
     for name in ("journal", "runs", "inputs"):
         client.command(f"DROP TABLE mastra_admin_ingest_{name} SYNC")
-    client.command("ALTER TABLE mastra_admin_ingest_loads DROP COLUMN retry_at")
     client.command("ALTER TABLE mastra_admin_ingest_files DROP COLUMN input")
     client.command("ALTER TABLE mastra_admin_schema_migrations DELETE WHERE version = 4 SETTINGS mutations_sync = 2")
 

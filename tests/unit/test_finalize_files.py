@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from transforms.events import REJECTED_TABLE, TABLES
-from transforms.finalize_files import check_sums, count_blocks, retry_ms
+from transforms.finalize_files import check_sums, count_blocks
 from transforms.loads import Load
 from transforms.loads.rows import LoadCounts
 from transforms.parse_jsonl import ParsedLoad
@@ -49,12 +49,3 @@ def test_a_load_is_counted_from_its_blocks_whoever_inserted_them() -> None:
         lines=10, inserted=8, rejected=2, expired=3, blocks=4, duration_ms=9, events={"trace": 1, "log": 7}
     )
     assert count_blocks(PARSED.counts, {}) == LoadCounts()
-
-
-def test_a_load_that_fails_again_and_again_waits_longer_each_time() -> None:
-    """But not at first: most failures are over by the third attempt."""
-    assert [retry_ms(attempt) for attempt in range(1, 9)] == [
-        *(0, 0),
-        *(30_000 * 2**n for n in range(6)),
-    ]
-    assert [retry_ms(attempt) for attempt in (10, 100, 1000)] == [3_600_000] * 3

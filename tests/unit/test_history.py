@@ -48,9 +48,9 @@ def commit(log: LoadLog, one: Load, counts: LoadCounts = COUNTS) -> None:
     log.commit([(LoadRecord(one, "committed", counts), {part.position: SliceOutcome(lines=1) for part in one.slices})])
 
 
-def fail(log: LoadLog, one: Load, counts: LoadCounts, error: str, retry_ms: int = 0) -> None:
+def fail(log: LoadLog, one: Load, counts: LoadCounts, error: str) -> None:
     assign(log, one)
-    log.write_loads([LoadRecord(one, "failed", counts, error, retry_ms)])
+    log.write_loads([LoadRecord(one, "failed", counts, error)])
 
 
 def reject(client: ClickHouse, load_id: str, line: int, reason: str = "name: is missing", **values: object) -> None:
@@ -157,12 +157,11 @@ def test_unfinished_loads_come_oldest_first_with_their_reason_and_first_file(
     log = log_of(clickhouse)
     late, early = load("late", created_ms=2000), load("early", created_ms=1000, files=3)
     assign(log, late)
-    fail(log, early, COUNTS, "the server is away", retry_ms=5000)
+    fail(log, early, COUNTS, "the server is away")
     found = history.unfinished("/in")
     assert [one.load_id for one in found] == [early.load_id, late.load_id]
     assert (found[0].state, found[0].error, found[0].run_id) == ("failed", "the server is away", "run-1")
     assert found[0].created_at == datetime(1970, 1, 1, 0, 0, 1, tzinfo=timezone.utc)
-    assert [one.retry_at.timestamp() for one in found] == [5, 0]
     assert history.first_files([early.load_id]) == {early.load_id: log.within(early.slices[0].path)}
     assert len(history.unfinished("/in", limit=1)) == 1
 

@@ -191,7 +191,7 @@ TABLES = {
         | {"attempt UInt32", "version UInt64", f"created_at {MS}", f"updated_at {MS}"}
         | {f"{name} UInt64" for name in ("block_bytes", "block_rows", "bytes", "lines", "inserted", "rejected")}
         | {"expired UInt64", f"events Map({WORD}, UInt64)", "files UInt32", "blocks UInt32", "duration_ms UInt64"}
-        | {"error String", f"retry_at {MS}"},
+        | {"error String"},
         engine="ReplacingMergeTree(version)",
         sorting_key="load_id",
     ),
