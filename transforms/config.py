@@ -70,9 +70,9 @@ class IngestConfig:
     max_held_line_bytes: int = 128 * MIB
     """A longer line cannot even be stored as rejected: its file stays pending."""
     max_rejected: int | None = None
-    """A load with more rejected lines fails, and its files stay pending."""
+    """Of a load with more rejected lines, the files with most of them are left pending."""
     max_rejected_ratio: float = 1.0
-    """A load with a larger part of its lines rejected fails, and its files stay pending."""
+    """Of a load with a larger part of its lines rejected, the files with most of them are left pending."""
     ttl_days: Mapping[str, int] = field(default_factory=dict)
     """Days that ClickHouse keeps each event type. Absent: for ever. 0: nobody knows, by rules that are not ours."""
 
