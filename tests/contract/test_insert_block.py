@@ -10,7 +10,7 @@ from beam_pipeline.schema import SchemaOptions, run_migrations
 from tests.support.dataset import event
 from transforms.blocks import insert_block as module
 from transforms.blocks.insert_block import insert_block
-from transforms.blocks.receipts import read_receipts
+from transforms.blocks.receipts import Receipts, read_receipts
 from transforms.blocks.row_block import RowBlock, cut_blocks
 from transforms.clickhouse import ClickHouse
 from transforms.events import REJECTED_TABLE, TABLES, LineSource
@@ -33,13 +33,17 @@ def block(*lines: str, load_id: str = "load", version: int = 1, resumed: bool = 
     return made
 
 
+def receipts(client: ClickHouse) -> Receipts:
+    return read_receipts(client, ["load"])["load"]
+
+
 def counts(client: ClickHouse) -> tuple[int, int, int]:
     """Rows in the table once it is merged, events in the rollup, rows that receipts of `load` tell of."""
     (row,) = client.query(
         f"SELECT (SELECT count() FROM {TRACES.table} FINAL) AS rows, "
         f"(SELECT sum(count) FROM {TRACES.stats_view}) AS counted"
     )
-    return row["rows"], row["counted"], sum(read_receipts(client, "load").values())
+    return row["rows"], row["counted"], sum(receipts(client).values())
 
 
 THREE = [event("trace", name) for name in "abc"]
@@ -90,7 +94,7 @@ def test_rows_that_are_expired_are_not_missed(client: ClickHouse, resumed: bool,
     """Nor when nobody knows how long rows are kept, which 0 says."""
     old = block(event("trace", "a", at="2020-01-01T00:00:00Z"), resumed=resumed)
     assert insert_block(client, old, ttl_days={"trace": days})
-    assert read_receipts(client, "load") == {(TRACES.table, "0.202001.0"): 1}
+    assert receipts(client) == {(TRACES.table, "0.202001.0"): 1}
     assert not insert_block(client, replace(old, resumed=True), acknowledged=True, ttl_days={"trace": days})
 
 
@@ -100,4 +104,4 @@ def test_rejected_lines(client: ClickHouse) -> None:
     assert insert_block(client, replace(bad, resumed=True))
     client.command(f"TRUNCATE TABLE {REJECTED_TABLE}")
     assert insert_block(client, replace(bad, resumed=True), acknowledged=True)
-    assert read_receipts(client, "load") == {(REJECTED_TABLE, "0.rejected.0"): 2}
+    assert receipts(client) == {(REJECTED_TABLE, "0.rejected.0"): 2}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from beam_pipeline.schema import SchemaOptions, run_migrations
 from tests.support.dataset import event
-from transforms.blocks.receipts import read_receipts
+from transforms.blocks.receipts import read_labels, read_receipts
 from transforms.blocks.row_block import cut_blocks
 from transforms.clickhouse import ClickHouse
 from transforms.events import REJECTED_TABLE, TABLES, LineSource
@@ -17,13 +19,43 @@ def test_receipts_tell_what_the_server_has(clickhouse: ClickHouse) -> None:
     parser = ChunkParser()
     parser.add("\n".join([*lines, "bad", "worse"]).encode(), LineSource("f", "trace", "p", 0, 0, 1))
     blocks = list(cut_blocks("load", 7, parser.finish(), ingested_at_ms=1, block_rows=10))
-    assert read_receipts(clickhouse, "load") == {}
+    assert read_receipts(clickhouse, []) == {}
+    assert read_receipts(clickhouse, ["load"]) == {"load": {}}
     for block in blocks:
         clickhouse.insert(block.table, block.rows, token=block.token)
     expected = {(block.table, block.label): block.num_rows for block in blocks}
-    assert read_receipts(clickhouse, "load") == expected
+    assert read_receipts(clickhouse, ["load"]) == {"load": expected}
     assert (REJECTED_TABLE, "7.rejected.0") in expected and len(expected) == 11
-    assert read_receipts(clickhouse, "loa") == read_receipts(clickhouse, "load2") == {}
+    assert read_receipts(clickhouse, ["loa", "load2"]) == {"loa": {}, "load2": {}}
     for table in TABLES.values():
         clickhouse.command(f"OPTIMIZE TABLE {table.rollup} FINAL")
-    assert read_receipts(clickhouse, "load") == expected
+    assert read_receipts(clickhouse, ["load"]) == {"load": expected}
+
+
+def test_receipts_of_many_loads_come_apart(clickhouse: ClickHouse) -> None:
+    """Also of loads whose ids begin alike, and of labels with digests."""
+    run_migrations(clickhouse, SchemaOptions(dedup_window=1000))
+    expected: dict[str, dict[tuple[str, str], int]] = {}
+    for number, load_id in enumerate(["a", "a0", "ab", "b"]):
+        parser = ChunkParser()
+        lines = [event("log", f"{load_id}-{n}", at="2100-01-01") for n in range(number + 1)]
+        parser.add("\n".join([*lines, *["bad"] * number]).encode(), LineSource("f", "log", "p", 0, 0, 1))
+        blocks = list(cut_blocks(load_id, 7, parser.finish(), ingested_at_ms=1, block_rows=2, digest=f"d{number}"))
+        for block in blocks:
+            clickhouse.insert(block.table, block.rows, token=block.token)
+        expected[load_id] = {(block.table, block.label): block.num_rows for block in blocks}
+    assert read_receipts(clickhouse, [*expected, "none"]) == {**expected, "none": {}}
+    assert read_labels(clickhouse, "b") == {label for _, label in expected["b"]}
+    assert read_labels(clickhouse, "none") == set()
+
+
+@pytest.mark.parametrize("lost", ["table", "rollup"])
+def test_labels_are_those_of_blocks_that_are_in_the_table_or_in_the_rollup(clickhouse: ClickHouse, lost: str) -> None:
+    run_migrations(clickhouse, SchemaOptions(dedup_window=1000))
+    parser = ChunkParser()
+    parser.add(event("log", "1", at="2100-01-01").encode(), LineSource("f", "log", "p", 0, 0, 1))
+    (block,) = cut_blocks("load", 7, parser.finish(), ingested_at_ms=1, block_rows=2, digest="d")
+    clickhouse.insert(block.table, block.rows, token=block.token)
+    table = TABLES["log"]
+    clickhouse.command(f"TRUNCATE TABLE {table.table if lost == 'table' else table.rollup}")
+    assert read_labels(clickhouse, "load") == {"7.210001.0.d"}

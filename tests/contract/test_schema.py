@@ -37,13 +37,15 @@ FOREIGN = "CREATE TABLE mastra_admin_traces (id String, x Int32) ENGINE = MergeT
 OURS = {*expected.TABLES, *expected.STATS_VIEWS, *expected.MATERIALIZED_VIEWS}
 WITH_WINDOW = [name for name, table in expected.TABLES.items() if table.window]
 WINDOW = "non_replicated_deduplication_window"
+VERSIONS = [1, 2, 3, 4]
+"""The migrations that there are."""
 
 
 @pytest.fixture(scope="module", params=["embedded_admin", "server_admin"])
 def shared(request: pytest.FixtureRequest) -> Iterator[ClickHouse]:
     """A database that was migrated by default; tests leave it as whole as they find it."""
     with fresh_database(request.getfixturevalue(request.param)) as config, config.connect() as client:
-        assert run_migrations(client).applied == [1, 2, 3]
+        assert run_migrations(client).applied == VERSIONS
         yield client
 
 
@@ -196,7 +198,7 @@ def test_a_migration_is_recorded(shared: ClickHouse) -> None:
         "SELECT version, state, name != '' AS sum FROM mastra_admin_schema_migrations ORDER BY state, version"
     )
     assert rows == [
-        {"version": version, "state": state, "sum": 1} for state in ("started", "done") for version in (1, 2, 3)
+        {"version": version, "state": state, "sum": 1} for state in ("started", "done") for version in VERSIONS
     ]
 
 
@@ -206,13 +208,13 @@ def test_a_migration_is_recorded(shared: ClickHouse) -> None:
 def test_a_migrated_database_is_up_to_date(shared: ClickHouse) -> None:
     status = check_schema_status(ReadOnly(shared))
     assert (status.up_to_date, status.is_initialized, status.shortcomings()) == (True, True, [])
-    assert (status.version, status.pending, status.missing_tables, status.missing_views) == (3, [], [], [])
+    assert (status.version, status.pending, status.missing_tables, status.missing_views) == (4, [], [], [])
     assert status.ttl_days == {"trace": 90, "span": 90, "log": 30, "metric": 90, "score": 90}
 
 
 def test_a_check_of_an_empty_database_tells_that_all_is_missing_and_makes_nothing(clickhouse: ClickHouse) -> None:
     status = check_schema_status(ReadOnly(clickhouse))
-    assert (status.up_to_date, status.is_initialized, status.version, status.pending) == (False, False, 0, [1, 2, 3])
+    assert (status.up_to_date, status.is_initialized, status.version, status.pending) == (False, False, 0, VERSIONS)
     assert {*status.missing_tables, *status.missing_views} == OURS
     assert (status.problems, status.ttl_days) == ([], {})
     assert everything(clickhouse) == []
@@ -240,13 +242,11 @@ def test_what_is_missing_is_told_and_made_again(shared: ClickHouse) -> None:
     status = check_schema_status(ReadOnly(shared))
     assert (sorted(status.missing_tables), sorted(status.missing_views)) == (lost_tables, lost_views)
     assert {line.partition(":")[0] for line in status.shortcomings()} == {
-        "migration 1",
-        "migration 2",
-        "migration 3",
+        *(f"migration {version}" for version in VERSIONS),
         *lost_tables,
         *lost_views,
     }
-    assert (status.version, status.pending, status.is_initialized, status.up_to_date) == (0, [1, 2, 3], False, False)
+    assert (status.version, status.pending, status.is_initialized, status.up_to_date) == (0, VERSIONS, False, False)
     assert everything(shared) == before
     run_migrations(shared)
     assert check_schema_status(shared).up_to_date and set(declarations(shared)) == OURS
@@ -257,6 +257,8 @@ CHANGES = [
     ("mastra_admin_scores", "MODIFY COLUMN value Float32", "column value is Float32, not Float64"),
     ("mastra_admin_spans", "RENAME COLUMN events TO occurrences", "column events is missing"),
     ("mastra_admin_ingest_files", "DROP COLUMN digest", "column digest is missing"),
+    ("mastra_admin_ingest_files", "DROP COLUMN input", "column input is missing"),
+    ("mastra_admin_ingest_journal", f"MODIFY SETTING {WINDOW} = 100", f"{WINDOW} is 100"),
     ("mastra_admin_traces", "DROP COLUMN event_hash", "column event_hash is missing"),
     ("mastra_admin_logs", "DROP COLUMN sequence", "column sequence is missing"),
     ("mastra_admin_rejected_events", f"MODIFY SETTING {WINDOW} = 0", f"{WINDOW} is 0"),
@@ -293,7 +295,7 @@ def test_a_database_of_an_earlier_version_is_told_and_brought_up_to_date_with_it
             migrated.command(f"ALTER TABLE {TABLES[event_type].table} DROP COLUMN {column}")
     of_later_versions = f"version > {version} SETTINGS mutations_sync = 2"
     migrated.command(f"ALTER TABLE mastra_admin_schema_migrations DELETE WHERE {of_later_versions}")
-    pending = list(range(version + 1, 4))
+    pending = [later for later in VERSIONS if later > version]
     rows = batch("span", [event("span", NOON) for _ in range(3)], load_id="load", block="0")
     migrated.insert("mastra_admin_spans", rows)
     status = check_schema_status(ReadOnly(migrated))
@@ -315,6 +317,55 @@ def test_a_database_of_an_earlier_version_is_told_and_brought_up_to_date_with_it
     )
     assert there == {"rows": 3, "hashed": 3}
     assert ClickHouseQueryProvider(migrated).list_spans().total == 3
+
+
+def test_files_of_version_01_are_told_by_their_paths_within_the_input(migrated: ClickHouse) -> None:
+    """And their inputs by the directories that they were in. What no load has counts for nothing, and goes."""
+    before_the_journal(migrated)
+    of_loads = "INSERT INTO mastra_admin_ingest_loads (load_id, input, state, version) VALUES"
+    migrated.command(
+        f"{of_loads} ('a', '/in', 'assigned', 1), ('a', '/in', 'committed', 2), ('b', '/in/log', 'failed', 1)"
+    )
+    of_files = "INSERT INTO mastra_admin_ingest_files (path, load_id, range_start, range_end, state, version) VALUES"
+    migrated.command(
+        f"{of_files} ('/in/log/p/x.jsonl', 'a', 0, 9, 'assigned', 1), ('/in/log/p/x.jsonl', 'a', 0, 9, 'committed', 2), "
+        "('/in/log/p/x.jsonl', 'a', 9, 12, 'released', 2), ('/in/log/log/p/x.jsonl', 'b', 0, 1, 'assigned', 1), "
+        "('/in/log/p/x.jsonl', 'never recorded', 0, 9, 'assigned', 1)"
+    )
+    wanted = [
+        ("/in", "log/p/x.jsonl", "a", 0, 9, "committed"),
+        ("/in", "log/p/x.jsonl", "a", 9, 12, "released"),
+        ("/in/log", "log/p/x.jsonl", "b", 0, 1, "assigned"),
+    ]
+    for _ in range(2):
+        run_migrations(migrated)
+        rows = migrated.query(
+            "SELECT input, path, load_id, range_start, range_end, toString(state) FROM mastra_admin_ingest_files FINAL "
+            "ORDER BY load_id, range_start"
+        )
+        assert [tuple(row.values()) for row in rows] == wanted
+        # As if it had been killed at its end.
+        migrated.command(
+            "ALTER TABLE mastra_admin_schema_migrations DELETE WHERE version = 4 SETTINGS mutations_sync = 2"
+        )
+
+
+def test_a_database_of_the_version_before_the_journal_needs_that_alone(migrated: ClickHouse) -> None:
+    wanted = declarations(migrated)
+    before_the_journal(migrated)
+    status = check_schema_status(ReadOnly(migrated))
+    assert (status.version, status.pending, status.up_to_date) == (3, [4], False)
+    assert sorted(status.missing_tables) == [f"mastra_admin_ingest_{name}" for name in ("inputs", "journal", "runs")]
+    assert run_migrations(migrated).applied == [4]
+    assert check_schema_status(migrated).up_to_date and declarations(migrated) == wanted
+
+
+def before_the_journal(client: ClickHouse) -> None:
+    """Takes away what migration 4 has brought."""
+    for name in ("journal", "runs", "inputs"):
+        client.command(f"DROP TABLE mastra_admin_ingest_{name} SYNC")
+    client.command("ALTER TABLE mastra_admin_ingest_files DROP COLUMN input")
+    client.command("ALTER TABLE mastra_admin_schema_migrations DELETE WHERE version = 4 SETTINGS mutations_sync = 2")
 
 
 # Tokens

@@ -1,4 +1,4 @@
-"""One suite for every kind of storage: what the pipeline rests on when it lists, reads, moves and locks."""
+"""One suite for every kind of storage: what the pipeline rests on when it lists, reads and moves."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.support.version_01.live_run import LiveRun
 from transforms.events import EVENT_TYPES
 from transforms.storage import FileChanged, Moved, Storage, StorageError, file_timestamp_ms, open_storage
 from transforms.storage.ignored_files import IgnoredFile
@@ -171,60 +171,63 @@ def test_many_movers_of_one_file_agree_on_one_target(root: Path, storage: Storag
     assert len(os.listdir(root / "trace/p1/processed")) == 20
 
 
-def test_a_critical_section_is_for_one_at_a_time(storage: Storage) -> None:
-    inside: list[int] = []
-    most: list[int] = []
-
-    def enter() -> None:
-        for _ in range(20):
-            with storage.exclusive("shard"):
-                inside.append(1)
-                most.append(len(inside))
-                time.sleep(0.0005)
-                inside.pop()
-
-    threads = [threading.Thread(target=enter) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(most) == 80 and max(most) == 1
+def test_nothing_is_written_but_where_files_are_moved(root: Path, storage: Storage) -> None:
+    path = put(root, f"trace/p1/{NAME}")
+    storage.check_writable()
+    assert storage.older_runs() == [] and storage.identity()
+    assert os.listdir(root) == ["trace"]
+    moved(storage, path)
+    assert os.listdir(root) == ["trace"] and os.listdir(root / "trace/p1") == ["processed"]
 
 
-HOLDER = """
-import sys, time
+def test_a_directory_is_known_by_what_it_is_and_not_by_its_path(root: Path, storage: Storage) -> None:
+    known = storage.identity()
+    put(root, f"trace/p1/{NAME}")
+    assert storage.identity() == known
+    elsewhere = root.rename(root.parent / "elsewhere")
+    assert open_storage(str(elsewhere)).identity() == known
+    root.mkdir()
+    assert open_storage(str(root)).identity() != known
+    (root.parent / "link").symlink_to(elsewhere)
+    assert open_storage(str(root.parent / "link")).identity() == known
+
+
+def test_runs_of_version_01_are_told_for_as_long_as_they_live(root: Path, storage: Storage) -> None:
+    with LiveRun(root, "one") as one, LiveRun(root, "two", shard="log-0") as two:
+        assert storage.older_runs() == storage.older_runs() == ["one", "two"], "a look leaves them as they are"
+        two.kill()
+        assert storage.older_runs() == ["one"] and two.run_file.exists()
+        one.stop()
+        assert storage.older_runs() == []
+
+
+LOOK = """
+import sys
 from transforms.storage import open_storage
 storage = open_storage(sys.argv[1])
-with storage.hold("run"), storage.exclusive("shard"):
-    print("held", flush=True)
-    time.sleep(3600)
+print("ready", flush=True)
+sys.stdin.readline()
+print({run for _ in range(5000) for run in storage.older_runs()})
 """
 
 
-def test_what_a_killed_process_held_is_free_at_once(root: Path, storage: Storage) -> None:
-    assert not storage.is_held("run")
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(root)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        assert storage.is_held("run")
-        storage.forget_dead()
-        assert storage.is_held("run")
-    finally:
-        holder.kill()
-        holder.wait()
-    assert not storage.is_held("run")
-    with storage.exclusive("shard"):
-        pass
-    storage.forget_dead()
-    assert os.listdir(root / ".ingest/runs") == []
-
-
-def test_a_name_may_have_many_holders(storage: Storage) -> None:
-    with storage.hold("run"):
-        with storage.hold("run"):
-            assert storage.is_held("run")
-        assert storage.is_held("run")
-    assert not storage.is_held("run")
+def test_what_a_killed_run_of_version_01_left_is_no_run_however_many_look_at_once(root: Path, storage: Storage) -> None:
+    killed = LiveRun(root, "killed")
+    killed.start()
+    killed.kill()
+    looking = [
+        subprocess.Popen(
+            [sys.executable, "-c", LOOK, str(root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    for process in looking:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    for process in looking:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    assert [process.communicate()[0] for process in looking] == ["set()\n"] * 2
 
 
 def test_what_cannot_be_an_input_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from transforms.loads import Load
 from transforms.loads.rows import LoadCounts
 from transforms.parse_jsonl import ParsedLoad
 
-LOAD = Load("load", "log", "log-0", (), 1, 1, 0)
+LOAD = Load("load", (), 1, 1, 0)
 LOGS, TRACES = TABLES["log"].table, TABLES["trace"].table
 BLOCKS = {(LOGS, "0.210011.0"): 4, (TRACES, "0.210011.0"): 1, (REJECTED_TABLE, "0.rejected.0"): 2}
 PARSED = ParsedLoad(LOAD, LoadCounts(lines=7, inserted=5, rejected=2), BLOCKS)

@@ -11,8 +11,9 @@ from beam_pipeline.schema import run_migrations
 from transforms.clickhouse import ClickHouse
 from transforms.events import REJECTED_TABLE
 from transforms.loads import Load, Slice, make_load
+from transforms.loads.inputs import resolve_input
 from transforms.loads.log import LoadLog
-from transforms.loads.rows import LoadCounts, SliceOutcome
+from transforms.loads.rows import LoadCounts, LoadRecord, SliceOutcome
 
 BODY = b'{"broken":"\xff\x00", "quote":"\'"}'
 REJECTED_AT = datetime(2026, 11, 20, 12, tzinfo=timezone.utc)
@@ -23,8 +24,8 @@ COUNTS = LoadCounts(
 
 def load(name: str, *, created_ms: int = 0, files: int = 1) -> Load:
     paths = [f"/in/trace/p1/{name}{number}.jsonl" for number in range(files)]
-    slices = [Slice(path, "p1", 0, 0, 100, f"etag-{path}", 0, 100) for path in paths]
-    return make_load("trace", "trace-0", slices, block_bytes=1, block_rows=1, created_ms=created_ms)
+    slices = [Slice(path, "trace", "p1", 0, 0, 100, f"etag-{path}", 0, 100) for path in paths]
+    return make_load(slices, block_bytes=1, block_rows=1, created_ms=created_ms)
 
 
 @pytest.fixture
@@ -34,17 +35,27 @@ def history(clickhouse: ClickHouse) -> History:
 
 
 def log_of(client: ClickHouse, input: str = "/in") -> LoadLog:
-    return LoadLog(client, input_root=input, run_id="run-1")
+    return LoadLog(client, input=input, root=input, run_id="run-1")
+
+
+def assign(log: LoadLog, *loads: Load) -> None:
+    log.write_slices(loads)
+    log.write_loads(LoadRecord(one, "assigned") for one in loads)
 
 
 def commit(log: LoadLog, one: Load, counts: LoadCounts = COUNTS) -> None:
-    log.assign(one)
-    log.commit(one, counts, {part.position: SliceOutcome(lines=1) for part in one.slices})
+    assign(log, one)
+    log.commit([(LoadRecord(one, "committed", counts), {part.position: SliceOutcome(lines=1) for part in one.slices})])
+
+
+def fail(log: LoadLog, one: Load, counts: LoadCounts, error: str) -> None:
+    assign(log, one)
+    log.write_loads([LoadRecord(one, "failed", counts, error)])
 
 
 def reject(client: ClickHouse, load_id: str, line: int, reason: str = "name: is missing", **values: object) -> None:
     row = {
-        "file": "/in/trace/p1/a.jsonl",
+        "file": "trace/p1/a.jsonl",
         "line": line,
         "byte_offset": line * 100,
         "event_type": "trace",
@@ -83,22 +94,25 @@ def test_a_database_without_tables_has_no_history(clickhouse: ClickHouse) -> Non
 
 
 def test_nothing_was_loaded_yet(history: History) -> None:
-    assert history.inputs() == history.states() == history.unfinished() == history.last_loads() == []
-    assert history.rows_by_type() == {} and history.top_reasons() == [] and history.rejected(RejectedFilter()) == []
+    assert history.states() == history.unfinished() == history.last_loads() == []
+    assert (
+        history.inputs() == history.rows_by_type() == {}
+        and history.top_reasons() == []
+        and history.rejected(RejectedFilter()) == []
+    )
 
 
 def test_loads_are_counted_by_state_and_input(history: History, clickhouse: ClickHouse) -> None:
     log, other = log_of(clickhouse), log_of(clickhouse, "/other")
     done, moving, failed, begun = load("done", files=2), load("moving"), load("failed"), load("begun")
     commit(log, done)
-    log.finalize(done)
+    log.write_loads([LoadRecord(done, "finalized", COUNTS)])
     commit(log, moving)
-    log.assign(failed)
-    log.fail(failed, replace(COUNTS, inserted=99), "the server is away")
-    log.assign(begun)
+    fail(log, failed, replace(COUNTS, inserted=99), "the server is away")
+    assign(log, begun)
     commit(other, load("else"))
 
-    assert history.inputs() == ["/in", "/other"]
+    assert history.inputs() == {"/in": "/in", "/other": "/other"}
     assert {totals.state: totals.loads for totals in history.states("/in")} == {
         "assigned": 1,
         "failed": 1,
@@ -111,13 +125,28 @@ def test_loads_are_counted_by_state_and_input(history: History, clickhouse: Clic
     assert sum(totals.loads for totals in history.states()) == 5
 
 
+def test_inputs_are_told_by_their_names_and_where_they_were_last(history: History, clickhouse: ClickHouse) -> None:
+    """Version 0.1 has written no names: what it loaded from is called by its directory."""
+    assert history.name_of("/in") == "/in"
+    resolve_input(clickhouse, "/in", "1-1")
+    resolve_input(clickhouse, "/moved", "1-1")
+    resolve_input(clickhouse, "/data", "2-2", "events")
+    for name in ("/in", "events", "/of-version-0.1"):
+        commit(log_of(clickhouse, name), load(name[1:]))
+    assert history.inputs() == {"/in": "/moved", "/of-version-0.1": "/of-version-0.1", "events": "/data"}
+    assert [history.name_of(root) for root in ("/in", "/moved", "/data", "/never")] == [
+        "/in",
+        "/in",
+        "events",
+        "/never",
+    ]
+
+
 def test_only_committed_rows_count_as_loaded(history: History, clickhouse: ClickHouse) -> None:
     log = log_of(clickhouse)
     commit(log, load("a"))
     commit(log, load("b"), replace(COUNTS, events={"log": 4}))
-    failed = load("c")
-    log.assign(failed)
-    log.fail(failed, COUNTS, "no")
+    fail(log, load("c"), COUNTS, "no")
     assert history.rows_by_type("/in") == {"log": 7, "trace": 5}
     assert history.rows_by_type("/other") == {}
 
@@ -127,14 +156,13 @@ def test_unfinished_loads_come_oldest_first_with_their_reason_and_first_file(
 ) -> None:
     log = log_of(clickhouse)
     late, early = load("late", created_ms=2000), load("early", created_ms=1000, files=3)
-    log.assign(late)
-    log.assign(early)
-    log.fail(early, COUNTS, "the server is away")
+    assign(log, late)
+    fail(log, early, COUNTS, "the server is away")
     found = history.unfinished("/in")
     assert [one.load_id for one in found] == [early.load_id, late.load_id]
     assert (found[0].state, found[0].error, found[0].run_id) == ("failed", "the server is away", "run-1")
     assert found[0].created_at == datetime(1970, 1, 1, 0, 0, 1, tzinfo=timezone.utc)
-    assert history.first_files([early.load_id]) == {early.load_id: early.slices[0].path}
+    assert history.first_files([early.load_id]) == {early.load_id: log.within(early.slices[0].path)}
     assert len(history.unfinished("/in", limit=1)) == 1
 
 
@@ -143,7 +171,7 @@ def test_last_loads_come_newest_first(history: History, clickhouse: ClickHouse) 
     first, second = load("first"), load("second")
     commit(log, first)
     commit(log, second)
-    log.assign(load("third"))
+    assign(log, load("third"))
     found = history.last_loads("/in")
     assert [one.load_id for one in found] == [second.load_id, first.load_id]
     assert (found[0].inserted, found[0].duration_ms, found[0].expired) == (8, 40, 1)
@@ -152,13 +180,13 @@ def test_last_loads_come_newest_first(history: History, clickhouse: ClickHouse) 
 def test_a_file_is_a_problem_until_something_loads_it(history: History, clickhouse: ClickHouse) -> None:
     log = log_of(clickhouse)
     first = load("a", files=2)
-    log.assign(first)
+    assign(log, first)
     log.release(first, {1: "cannot be read: Permission denied"})
     (problem,) = history.file_problems("/in")
-    assert (problem.path, problem.state) == (first.slices[1].path, "released")
+    assert (problem.path, problem.state) == ("trace/p1/a1.jsonl", "released")
     assert problem.error == "cannot be read: Permission denied"
 
-    second = make_load("trace", "trace-0", [first.slices[1]], block_bytes=1, block_rows=1, created_ms=0, generation=1)
+    second = make_load([first.slices[1]], block_bytes=1, block_rows=1, created_ms=0, generation=1)
     commit(log, second)
     assert history.file_problems("/in") == []
 
@@ -179,6 +207,7 @@ def test_reasons_are_counted_most_first(history: History, clickhouse: ClickHouse
         (RejectedFilter(input="/in"), [1, 2, 3]),
         (RejectedFilter(input="/other"), []),
         (RejectedFilter(file="/in/trace/p1/a.jsonl"), [1, 3]),
+        (RejectedFilter(file="trace/p1/a.jsonl"), [1, 3]),
         (RejectedFilter(file="a.jsonl"), [1, 3]),
         (RejectedFilter(file="p1/a.jsonl"), [1, 3]),
         (RejectedFilter(file=".jsonl"), []),
@@ -197,10 +226,19 @@ def test_rejected_lines_are_found_by_what_is_known_of_them(
 ) -> None:
     commit(log_of(clickhouse), one := load("a"))
     reject(clickhouse, one.load_id, 1)
-    reject(clickhouse, one.load_id, 2, file="/in/trace/p2/b.jsonl", project_id="p2")
+    reject(clickhouse, one.load_id, 2, file="trace/p2/b.jsonl", project_id="p2")
     reject(clickhouse, one.load_id, 3, "level: 'loud' is not one of debug", event_type="log")
     assert sorted(lines_of(history.rejected(wanted))) == lines
     assert history.count_rejected(wanted) == len(lines)
+
+
+def test_lines_of_files_that_version_01_has_named_whole_are_found_by_any_part_of_their_path(
+    history: History, clickhouse: ClickHouse
+) -> None:
+    reject(clickhouse, "a", 1, file="/in/trace/p1/a.jsonl")
+    for wanted in ("/in/trace/p1/a.jsonl", "trace/p1/a.jsonl", "a.jsonl"):
+        assert lines_of(history.rejected(RejectedFilter(file=wanted))) == [1]
+    assert history.rejected(RejectedFilter(file="/other/trace/p1/a.jsonl")) == []
 
 
 def test_the_lines_that_were_rejected_last_come_first(history: History, clickhouse: ClickHouse) -> None:

@@ -7,23 +7,24 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transforms.loads import Slice
-from transforms.loads.lines import line_number, line_start, read_lines
+from transforms.loads.lines import line_number, line_start, next_line, range_digest, read_lines
 from transforms.storage import FileChanged, LineTooLong
 from transforms.storage.local import LocalStorage
 
 
 def whole_file(storage: LocalStorage, path: Path) -> Slice:
     size = path.stat().st_size
-    return Slice(str(path), "p1", 0, 0, size, storage.etag(str(path)) or "", 0, size)
+    return Slice(str(path), "log", "p1", 0, 0, size, storage.etag(str(path)) or "", 0, size)
 
 
 def ranges(part: Slice, cuts: list[int]) -> list[Slice]:
     edges = sorted({0, part.size, *(min(cut, part.size) for cut in cuts)})
-    return [Slice(part.path, "p1", 0, 0, part.size, part.etag, start, end) for start, end in pairwise(edges)]
+    return [Slice(part.path, "log", "p1", 0, 0, part.size, part.etag, start, end) for start, end in pairwise(edges)]
 
 
 @settings(max_examples=300, deadline=None)
@@ -53,12 +54,18 @@ def storage(tmp_path: Path) -> LocalStorage:
 
 
 def test_a_changed_file_is_not_taken_for_the_recorded_one(tmp_path: Path, storage: LocalStorage) -> None:
+    """Its lines are those that it has now, and they come with the etag of these."""
     path = tmp_path / "file.jsonl"
-    path.write_bytes(b"{}\n")
+    path.write_bytes(b"{}\n{")
     part = whole_file(storage, path)
-    path.write_bytes(b"[]\n[]\n")
-    with pytest.raises(FileChanged, match="changed"):
-        read_lines(storage, part, 1000)
+    assert read_lines(storage, part, 1000).etag == part.etag
+    path.write_bytes(b"[]\n[]\n[]\n")
+    now = read_lines(storage, part, 1000)
+    assert (now.etag, bytes(now.raw)) == (storage.etag(str(path)), b"[]\n[")
+    assert now.data == b"[]\n[]\n", "what was the end of the file is in the middle of a line now"
+    assert now.etag != part.etag
+    path.write_bytes(b"[")
+    assert read_lines(storage, part, 1000).data == b"["
     os.unlink(path)
     with pytest.raises(FileChanged, match="gone"):
         read_lines(storage, part, 1000)
@@ -74,6 +81,17 @@ def test_a_line_that_cannot_be_held_is_told_with_its_place(tmp_path: Path, stora
     assert read_lines(storage, second, 100_000).data == b""
 
 
+def test_a_file_that_goes_while_it_is_read_is_gone(
+    tmp_path: Path, storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file.jsonl"
+    path.write_bytes(b"{}\n")
+    part = whole_file(storage, path)
+    monkeypatch.setattr(LocalStorage, "etag", lambda *_: None)
+    with pytest.raises(FileChanged, match="gone"):
+        read_lines(storage, part, 1000)
+
+
 def test_the_start_of_a_line_is_found_backwards(tmp_path: Path, storage: LocalStorage) -> None:
     path = tmp_path / "file.jsonl"
     path.write_bytes(b"ab\n" + b"c" * 200_000 + b"\nd")
@@ -85,3 +103,28 @@ def test_the_start_of_a_line_is_found_backwards(tmp_path: Path, storage: LocalSt
         200_004,
         200_004,
     ]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    content=st.lists(st.sampled_from([b"a", b"\n", b"x" * 70_000]), max_size=12).map(b"".join),
+    offset=st.integers(1, 200_000),
+    end=st.integers(0, 200_000),
+)
+def test_the_next_line_begins_at_an_offset_or_behind_it(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, offset: int, end: int
+) -> None:
+    path = tmp_path_factory.mktemp("lines") / "file.jsonl"
+    path.write_bytes(content)
+    end = min(end, len(content))
+    newline = content.find(b"\n", offset - 1, end)
+    expected = newline + 1 if newline >= 0 else end
+    assert next_line(LocalStorage(str(path.parent)), str(path), offset, end) == expected
+
+
+def test_a_digest_is_that_of_the_range_alone(tmp_path: Path, storage: LocalStorage) -> None:
+    path = tmp_path / "file.jsonl"
+    content = bytes(range(256)) * 40_000  # more than is read at a time
+    path.write_bytes(content)
+    for start, end in ((0, len(content)), (5, 5_000_000), (7, 7), (len(content) - 1, len(content))):
+        assert range_digest(storage, str(path), start, end) == xxhash.xxh3_128_hexdigest(content[start:end])

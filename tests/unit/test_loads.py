@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import accumulate
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,13 +12,16 @@ from transforms.loads import Load, Slice, cut_loads, delivery_ms, make_load
 
 
 def slices(sizes: list[int]) -> list[Slice]:
-    return [Slice(f"/in/{i}.jsonl", "p", 0, 0, size, f"e{i}", 0, size) for i, size in enumerate(sizes)]
+    return [Slice(f"/in/{i:02}.jsonl", "trace", "p", 0, 0, size, f"e{i}", 0, size) for i, size in enumerate(sizes)]
 
 
 def load(parts: list[Slice], block_bytes: int = 100, generation: int = 0) -> Load:
-    return make_load(
-        "trace", "trace-0", parts, block_bytes=block_bytes, block_rows=10, created_ms=1, generation=generation
-    )
+    return make_load(parts, block_bytes=block_bytes, block_rows=10, created_ms=1, generation=generation)
+
+
+def anywhere(part: Slice, offset: int) -> int:
+    """For files of which each byte is a line."""
+    return offset
 
 
 def covered(parts: list[Slice]) -> dict[str, list[tuple[int, int]]]:
@@ -36,10 +40,36 @@ def covered(parts: list[Slice]) -> dict[str, list[tuple[int, int]]]:
 def test_groups_stay_within_their_bounds_and_cover_every_byte(
     sizes: list[int], load_bytes: int, load_files: int
 ) -> None:
-    groups = list(cut_loads(slices(sizes), load_bytes=load_bytes, load_files=load_files))
+    groups = list(cut_loads(slices(sizes), load_bytes=load_bytes, load_files=load_files, next_line=anywhere))
     assert all(len(group) <= load_files and sum(part.length for part in group) <= load_bytes for group in groups)
     assert covered([part for group in groups for part in group]) == {
-        f"/in/{i}.jsonl": [(0, size)] for i, size in enumerate(sizes)
+        f"/in/{i:02}.jsonl": [(0, size)] for i, size in enumerate(sizes)
+    }
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 90), max_size=20), max_size=8),
+    st.integers(1, 200),
+    st.integers(1, 5),
+)
+def test_large_slices_are_cut_where_lines_begin(
+    line_lengths: list[list[int]], load_bytes: int, load_files: int
+) -> None:
+    """Files of lines of these lengths: a group is longer than it may be by a part of a line at most."""
+    begins = {f"/in/{i:02}.jsonl": [0, *accumulate(lengths)] for i, lengths in enumerate(line_lengths)}
+
+    def next_line(part: Slice, offset: int) -> int:
+        return min(begin for begin in begins[part.path] if begin >= offset)
+
+    sizes = [sum(lengths) for lengths in line_lengths]
+    groups = list(cut_loads(slices(sizes), load_bytes=load_bytes, load_files=load_files, next_line=next_line))
+    for group in groups:
+        assert len(group) <= load_files
+        assert all(part.start in begins[part.path] and part.end in begins[part.path] for part in group)
+        assert sum(part.length for part in group) <= load_bytes or len(group) == 1
+        assert group[0].length < load_bytes + 90
+    assert covered([part for group in groups for part in group]) == {
+        f"/in/{i:02}.jsonl": [(0, size)] for i, size in enumerate(sizes)
     }
 
 
@@ -49,7 +79,7 @@ def test_chunks_stay_within_their_bounds_and_cover_every_byte(sizes: list[int], 
     chunks = list(whole.chunks())
     assert all(chunk and sum(part.length for part in chunk) <= block_bytes for chunk in chunks)
     assert covered([part for chunk in chunks for part in chunk]) == {
-        f"/in/{i}.jsonl": [(0, size)] for i, size in enumerate(sizes)
+        f"/in/{i:02}.jsonl": [(0, size)] for i, size in enumerate(sizes)
     }
 
 
@@ -60,10 +90,10 @@ def test_chunks_do_not_depend_on_what_was_released() -> None:
 
 def test_the_id_is_a_digest_of_the_membership() -> None:
     parts = slices([10, 20])
-    assert load(parts).load_id == load(parts).load_id
+    assert load(parts).load_id == load(parts).load_id == load([parts[1], parts[0]]).load_id
     others = [
         load([parts[0]]),
-        load([parts[1], parts[0]]),
+        load([replace(parts[0], path="/other.jsonl"), parts[1]]),
         load([parts[0], replace(parts[1], etag="other")]),
         load([parts[0], replace(parts[1], end=19)]),
         load(parts, block_bytes=99),
@@ -81,6 +111,23 @@ def test_members_know_their_place() -> None:
         False,
         False,
     ]
+
+
+def test_members_are_ordered_so_that_blocks_are_large() -> None:
+    """By type, project and age, so that few blocks hold rows of the same table and month."""
+    first = slices([10])[0]
+    members = [
+        first,
+        replace(first, path="/in/01.jsonl", start=4),
+        replace(first, path="/in/01.jsonl", end=4),
+        replace(first, path="/in/00.jsonl", timestamp_ms=1),
+        replace(first, path="/in/00.jsonl", project_id="q"),
+        replace(first, path="/in/00.jsonl", event_type="zebra"),
+        replace(first, path="/in/00.jsonl", event_type="log"),
+    ]
+    made = load([members[n] for n in (5, 1, 4, 6, 2, 3, 0)])
+    assert [replace(part, position=0) for part in made.slices] == [members[n] for n in (6, 0, 2, 1, 3, 4, 5)]
+    assert (made.event_type, load([first]).event_type) == ("mixed", "trace")
 
 
 @given(
@@ -110,10 +157,8 @@ def test_the_loads_of_later_files_have_later_versions(
             block_rows=block_rows,
         )
         assert created_ms >= end_ms
-        for members in cut_loads(group, load_bytes=load_bytes, load_files=load_files):
-            made = make_load(
-                "trace", "trace-0", members, block_bytes=block_bytes, block_rows=block_rows, created_ms=created_ms
-            )
+        for members in cut_loads(group, load_bytes=load_bytes, load_files=load_files, next_line=anywhere):
+            made = make_load(members, block_bytes=block_bytes, block_rows=block_rows, created_ms=created_ms)
             created_ms = end_ms = made.end_ms
         before += group
 

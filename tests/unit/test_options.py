@@ -169,12 +169,26 @@ def test_options_become_the_configuration(tmp_path: Path) -> None:
             "--insert_batch_size=9",
             "--delete_after_process",
             "--max_rejected_ratio=0.5",
+            "--input_name=events",
+            "--lease=90s",
+            "--reload",
         )
     )
     assert config.input == str(tmp_path)
+    assert (config.name, config.lease_s, config.reload) == ("events", 90.0, True)
     assert config.event_types == ("log", "trace")
     assert (config.since_ms, config.min_file_age_s, config.block_rows) == (1000, 5.0, 9)
     assert config.delete_after_process and config.max_rejected_ratio == 0.5
+
+
+def test_an_input_without_a_name_is_called_by_its_directory(tmp_path: Path) -> None:
+    assert ingest_config(values(f"--input={tmp_path}")).name == str(tmp_path)
+
+
+def test_a_lease_is_long_enough_to_be_renewed() -> None:
+    with pytest.raises(OptionsError, match=r"^--lease: 1\.5s must be at least 2s"):
+        ingest_config(values("--input=x", "--lease=1500ms"))
+    assert ingest_config(values("--input=x", "--lease=2s")).lease_s == 2
 
 
 def test_beam_reads_the_same_options_alike(monkeypatch: pytest.MonkeyPatch) -> None:

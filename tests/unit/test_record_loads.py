@@ -1,19 +1,24 @@
-"""What of pending files is to be loaded, by what the load log says of them."""
+"""What of pending files is to be loaded, by what the journal and the load log say of them."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import xxhash
 
-from transforms.loads.log import Ownership
+from transforms.loads.journal import Holding, Tail
+from transforms.loads.rows import FileRecord, version
+from transforms.loads.runs import Owner
 from transforms.record_loads import Assignment, assign_files
 from transforms.storage import PendingFile
 from transforms.storage.local import LocalStorage
 
 CONTENT = b"0123456\n" * 4
+OWNER = Owner("another run", "web-2", 4.0)
 
 
 @pytest.fixture
@@ -23,33 +28,56 @@ def storage(tmp_path: Path) -> LocalStorage:
 
 @pytest.fixture
 def file(storage: LocalStorage) -> PendingFile:
+    return pending(storage, CONTENT)
+
+
+def pending(storage: LocalStorage, content: bytes) -> PendingFile:
     path = Path(storage.root, "trace", "p", "20261120T120000Z_00.jsonl")
-    path.parent.mkdir(parents=True)
-    path.write_bytes(CONTENT)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
     (found,) = storage.list_pending(("trace",), None, lambda path, reason: pytest.fail(f"{path}: {reason}"))
     return found
 
 
-def owned(file: PendingFile, **values: object) -> Ownership:
-    """The whole file in a committed load of another run."""
-    whole = Ownership(
-        path=file.path,
+def owned(file: PendingFile, **values: Any) -> FileRecord:
+    """The whole file in a committed load."""
+    whole = FileRecord(
+        path="trace/p/20261120T120000Z_00.jsonl",
         load_id="load",
-        run_id="another run",
-        attempt=1,
-        load_state="committed",
-        state="committed",
-        etag=file.etag,
-        size=file.size,
         start=0,
         end=file.size,
+        position=0,
+        size=file.size,
+        etag=file.etag,
+        modified_ms=file.modified_ms,
+        timestamp_ms=file.timestamp_ms,
+        project_id=file.project_id,
+        state="committed",
+        version=version(1, "committed"),
         digest=xxhash.xxh3_128_hexdigest(CONTENT),
+        load_state="committed",
     )
-    return replace(whole, **values)  # type: ignore[arg-type]
+    return replace(whole, **values)
 
 
-def assigned(storage: LocalStorage, file: PendingFile, *records: Ownership) -> Assignment:
-    return assign_files([file], {file.path: list(records)} if records else {}, storage, "this run")
+def held(state: str = "assigned", **values: Any) -> Holding:
+    """The load of `owned`, in the hands of another run."""
+    return replace(Holding("load", 1, "another run", 1, 0, 1, 1, state=state), **values)
+
+
+def assigned(
+    storage: LocalStorage,
+    file: PendingFile,
+    *records: FileRecord,
+    holdings: tuple[Holding, ...] = (),
+    owners: tuple[Owner, ...] = (),
+    reload: bool = False,
+) -> Assignment:
+    """With the journal's unfinished loads, and the runs that live."""
+    tail = Tail(unfinished={holding.load_id: holding for holding in holdings})
+    alive = {owner.run_id: owner for owner in owners}
+    known = {file.path: list(records)} if records else {}
+    return assign_files([file], known, tail, storage, run_id="this run", alive=alive.get, reload=reload)
 
 
 def ranges(assignment: Assignment) -> list[tuple[int, int]]:
@@ -61,13 +89,15 @@ def test_a_file_that_no_load_has_is_new(storage: LocalStorage, file: PendingFile
     assert (part.path, part.project_id, part.timestamp_ms, part.modified_ms, part.size, part.etag) == (
         *(file.path, "p", file.timestamp_ms, file.modified_ms, 32, file.etag),
     )
-    assert part.whole
+    assert part.whole and part.event_type == "trace"
 
 
-def test_an_empty_file_is_new_once(storage: LocalStorage, file: PendingFile) -> None:
-    empty = replace(file, size=0)
+def test_an_empty_file_is_new_once(storage: LocalStorage) -> None:
+    empty = pending(storage, b"")
     assert ranges(assigned(storage, empty)) == [(0, 0)]
-    assert assigned(storage, empty, owned(empty)) == Assignment(loaded={"load"})
+    record = owned(empty, digest=xxhash.xxh3_128_hexdigest(b""))
+    for again in (empty, replace(empty, etag="that of a copy")):
+        assert assigned(storage, again, record) == Assignment(loaded=[(again, [record])])
 
 
 @pytest.mark.parametrize("load_state", ["committed", "finalized"])
@@ -75,34 +105,70 @@ def test_an_empty_file_is_new_once(storage: LocalStorage, file: PendingFile) -> 
 def test_a_file_that_a_committed_load_has_is_loaded(
     storage: LocalStorage, file: PendingFile, load_state: str, state: str
 ) -> None:
-    assert assigned(storage, file, owned(file, load_state=load_state, state=state)) == Assignment(loaded={"load"})
+    """Also while the journal has the load as one of which files are to be moved."""
+    record = owned(file, load_state=load_state, state=state)
+    for holdings in ((), (held("committed"),)):
+        assert assigned(storage, file, record, holdings=holdings) == Assignment(loaded=[(file, [record])])
 
 
 @pytest.mark.parametrize("state", ["assigned", "committed"])
-@pytest.mark.parametrize("load_state", ["assigned", "failed"])
+@pytest.mark.parametrize("load_state", ["assigned", "failed", ""])
 def test_a_file_of_an_unfinished_load_is_left_to_its_run(
     storage: LocalStorage, file: PendingFile, load_state: str, state: str
 ) -> None:
-    """Also between the two writes of a commit, when the file is said to be committed and the load is not."""
-    others = owned(file, load_state=load_state, state=state)
-    with storage.hold(others.run_id):
-        assert assigned(storage, file, others) == Assignment(skipped=1)
-    assert assigned(storage, file, others) == Assignment(unfinished=1), "its run has ended"
+    """Also between the two writes of a commit, when the file is said to be committed and the load is not.
+
+    And also before the history has anything of a load that is in the journal.
+    """
+    record = owned(file, load_state=load_state, state=state)
+    holdings = (held(load_state or "assigned"),)
+    assert assigned(storage, file, record, holdings=holdings, owners=(OWNER,)) == Assignment(skipped={file.path: OWNER})
+    assert assigned(storage, file, record, holdings=holdings) == Assignment(unfinished=1), "its run has ended"
+
+
+@pytest.mark.parametrize("state", ["assigned", "committed"])
+@pytest.mark.parametrize("load_state", ["assigned", "failed", ""])
+def test_what_a_worker_has_written_that_lost_the_race_for_its_entry_counts_for_nothing(
+    storage: LocalStorage, file: PendingFile, load_state: str, state: str
+) -> None:
+    """It has written the files of a load, and then another worker has the entry, so that the load does not exist."""
+    record = owned(file, load_state=load_state, state=state)
+    assert assigned(storage, file, record, owners=(OWNER,)) == Assignment(new=assigned(storage, file).new)
+    other = held(load_id="the load that exists")
+    assert ranges(assigned(storage, file, record, holdings=(other,))) == [(0, 32)]
 
 
 @pytest.mark.parametrize("state", ["assigned", "committed"])
 def test_a_load_that_this_run_has_recorded_is_emitted_again(
     storage: LocalStorage, file: PendingFile, state: str
 ) -> None:
-    mine = owned(file, load_state="assigned", state=state, run_id="this run")
-    assert assigned(storage, file, mine) == Assignment(again={"load"})
-    assert assigned(storage, file, replace(mine, attempt=2)) == Assignment(unfinished=1), "AdoptLoads emits it"
-    assert assigned(storage, file, replace(mine, load_state="failed")) == Assignment(unfinished=1), "it was tried"
+    record, mine = owned(file, load_state="assigned", state=state), held(run_id="this run")
+    assert assigned(storage, file, record, holdings=(mine,)) == Assignment(again={"load"})
+    adopted = replace(mine, attempt=2)
+    assert assigned(storage, file, record, holdings=(adopted,)) == Assignment(unfinished=1), "AdoptLoads emits it"
+    failed = replace(mine, state="failed")
+    assert assigned(storage, file, record, holdings=(failed,)) == Assignment(unfinished=1), "it was tried"
+
+
+def test_a_file_of_several_unfinished_loads_waits_for_them_all(storage: LocalStorage, file: PendingFile) -> None:
+    records = [
+        owned(file, end=16, state="assigned", load_state="assigned", load_id="first"),
+        owned(file, start=16, state="assigned", load_state="failed", load_id="second"),
+    ]
+    dead, alive = held("failed", load_id="second", run_id="dead run"), held(load_id="first")
+    found = assigned(storage, file, *records, holdings=(dead, alive), owners=(OWNER,))
+    assert found == Assignment(skipped={file.path: OWNER})
+    mine = held(load_id="first", run_id="this run")
+    assert assigned(storage, file, *records, holdings=(dead, mine)) == Assignment(again={"first"})
+    done = replace(records[0], state="committed", load_state="committed")
+    assert assigned(storage, file, done, records[1], holdings=(dead,)) == Assignment(unfinished=1)
 
 
 def test_what_was_given_back_is_new(storage: LocalStorage, file: PendingFile) -> None:
     for load_state in ("assigned", "failed", "committed", "finalized"):
-        assert ranges(assigned(storage, file, owned(file, load_state=load_state, state="released"))) == [(0, 32)]
+        record = owned(file, load_state=load_state, state="released")
+        holdings = (held(load_state),) if load_state in ("assigned", "failed") else ()
+        assert ranges(assigned(storage, file, record, holdings=holdings, owners=(OWNER,))) == [(0, 32)]
 
 
 def test_the_rest_of_a_file_of_which_loads_have_parts_is_new(storage: LocalStorage, file: PendingFile) -> None:
@@ -114,10 +180,17 @@ def test_the_rest_of_a_file_of_which_loads_have_parts_is_new(storage: LocalStora
     assert assigned(storage, file, last, first, middle).new == []
 
 
+def test_the_rest_of_a_slice_that_ended_early_begins_where_it_was_read_to(
+    storage: LocalStorage, file: PendingFile
+) -> None:
+    """Lines began there, so nothing is taken twice; whatever is in the middle of a line now is not looked at."""
+    assert ranges(assigned(storage, file, owned(file, end=20))) == [(20, 32)]
+
+
 def test_a_file_that_has_grown_since_gives_what_is_new(storage: LocalStorage, file: PendingFile) -> None:
     before = owned(file, etag="before", end=24, size=24, digest=xxhash.xxh3_128_hexdigest(CONTENT[:24]))
     grown = assigned(storage, file, before)
-    assert (ranges(grown), grown.grown) == ([(24, 32)], [(before, file)])
+    assert (ranges(grown), grown.grown, grown.loaded) == ([(24, 32)], [(file, [before])], [])
 
 
 def test_a_line_that_was_cut_when_it_was_loaded_is_loaded_whole(storage: LocalStorage, file: PendingFile) -> None:
@@ -132,7 +205,39 @@ def test_a_file_that_was_replaced_is_new(storage: LocalStorage, file: PendingFil
     assert assigned(storage, file, owned(file, etag="before", **changes)) == Assignment(new=assigned(storage, file).new)
 
 
+def test_a_file_that_comes_again_is_told_by_its_content(storage: LocalStorage, file: PendingFile) -> None:
+    """In one slice or in several."""
+    whole = owned(file, etag="before", state="finalized", load_state="finalized")
+    assert assigned(storage, file, whole) == Assignment(loaded=[(file, [whole])])
+    parts = [
+        replace(whole, start=start, end=end, load_id=name, digest=xxhash.xxh3_128_hexdigest(CONTENT[start:end]))
+        for name, start, end in (("second", 8, 32), ("first", 0, 8))
+    ]
+    assert assigned(storage, file, *parts) == Assignment(loaded=[(file, parts[::-1])])
+    replaced = replace(parts[0], digest=xxhash.xxh3_128_hexdigest(b"other"))
+    found = assigned(storage, file, replaced, parts[1])
+    assert (ranges(found), found.grown) == ([(8, 32)], [(file, [parts[1]])]), "it begins with what was loaded"
+
+
+def test_a_shorter_file_is_new(storage: LocalStorage) -> None:
+    """It begins what was loaded, but nobody has its digest."""
+    file = pending(storage, CONTENT[:16])
+    whole = owned(replace(file, size=32), etag="before")
+    assert ranges(assigned(storage, file, whole)) == [(0, 16)]
+
+
+def test_what_is_loaded_is_loaded_again_when_that_is_asked_for(storage: LocalStorage, file: PendingFile) -> None:
+    """But what an unfinished load has is still that load's."""
+    for etag in (file.etag, "before"):
+        assert ranges(assigned(storage, file, owned(file, etag=etag), reload=True)) == [(0, 32)]
+    unfinished = owned(file, state="assigned", load_state="assigned")
+    assert assigned(storage, file, unfinished, holdings=(held(),), owners=(OWNER,), reload=True) == Assignment(
+        skipped={file.path: OWNER}
+    )
+
+
 def test_files_are_assigned_oldest_first(storage: LocalStorage, file: PendingFile) -> None:
     later, earlier = (replace(file, path=f"{file.path}{n}", timestamp_ms=file.timestamp_ms + n) for n in (1, -1))
-    found = assign_files([later, file, earlier], {}, storage, "this run")
+    found = assign_files([later, file, earlier], {}, Tail(), storage, run_id="this run", alive=lambda run_id: None)
     assert [part.path for part in found.new] == [earlier.path, file.path, later.path]
+    assert all(os.path.isabs(part.path) for part in found.new)

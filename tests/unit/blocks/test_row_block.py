@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.dataset import event
-from transforms.blocks.row_block import RowBlock, cut_blocks
+from transforms.blocks.row_block import RowBlock, cut_blocks, label_digest
 from transforms.events import REJECTED_TABLE, TABLES, LineSource
 from transforms.events.parsing import ChunkParser, ParsedChunk
 
@@ -24,8 +25,8 @@ def parse(months: list[int], bad: int = 0) -> ParsedChunk:
     return parser.finish()
 
 
-def cut(parsed: ParsedChunk, block_rows: int = 1000, chunk: int = 3) -> list[RowBlock]:
-    return list(cut_blocks("load", chunk, parsed, ingested_at_ms=1_700_000_000_000, block_rows=block_rows))
+def cut(parsed: ParsedChunk, block_rows: int = 1000, chunk: int = 3, **named: Any) -> list[RowBlock]:
+    return list(cut_blocks("load", chunk, parsed, ingested_at_ms=1_700_000_000_000, block_rows=block_rows, **named))
 
 
 @settings(deadline=None, max_examples=60)
@@ -54,6 +55,35 @@ def test_a_block_says_where_its_rows_come_from() -> None:
     assert block.rows.column("ingested_at").cast(pa.int64()).to_pylist() == [1_700_000_000_000] * 2
 
 
+def test_a_label_says_which_content_of_the_files_is_in_the_block() -> None:
+    """But for labels as version 0.1 made them."""
+    for digest, end in (("", ""), ("00ff", ".00ff")):
+        blocks = cut(parse([5, 5, 6], bad=1), block_rows=1, digest=digest)
+        assert [block.label for block in blocks] == [
+            *(f"3.{place}{end}" for place in ("202605.0", "202605.1", "202606.0", "rejected.0"))
+        ]
+        assert [block.month for block in blocks] == ["202605", "202605", "202606", "rejected"]
+        assert [label_digest(block.label) for block in blocks] == [digest] * 4
+
+
+def test_what_is_cut_in_another_way_has_labels_of_its_own() -> None:
+    """And one version, behind those of all blocks that the chunk was first cut into."""
+    first, again = (cut(parse([5, 5], bad=1), block_rows=1, digest="00ff", suffix=suffix) for suffix in ("", "-2"))
+    assert [block.label for block in again] == [f"3.{place}-2.00ff" for place in ("202605.0", "202605.1", "rejected.0")]
+    assert [label_digest(block.label) for block in again] == [""] * 3
+    versions = [
+        [
+            time
+            for name in ("ingested_at", "rejected_at")
+            if name in block.rows.schema.names
+            for time in block.rows.column(name).cast(pa.int64()).to_pylist()
+        ]
+        for block in (*first, *again)
+    ]
+    start = 1_700_000_000_000
+    assert versions == [[start], [start + 1], [start], [start], [start], [start]]
+
+
 def test_the_digest_is_of_the_values_and_not_of_what_they_were_cut_from() -> None:
     whole, tail = parse([5] * 10), parse([5] * 10)
     tail.rows["log", 202605] = tail.rows["log", 202605].slice(4)
@@ -63,7 +93,7 @@ def test_the_digest_is_of_the_values_and_not_of_what_they_were_cut_from() -> Non
 
 
 def test_a_block_survives_pickling() -> None:
-    for block in cut(parse([1, 2, 2], bad=1), block_rows=1):
+    for block in cut(parse([1, 2, 2], bad=1), block_rows=1, attempt=3, resumed=True):
         copy = pickle.loads(pickle.dumps(block))
         assert copy.rows.equals(block.rows)
-        assert (copy.token, copy.resumed) == (block.token, block.resumed)
+        assert (copy.token, copy.resumed, copy.attempt) == (block.token, True, 3)

@@ -199,10 +199,30 @@ TABLES = {
         {"path String", "load_id String", "range_start UInt64", "range_end UInt64", "position UInt32", "size UInt64"}
         | {"etag String", f"modified_at {MS}", f"timestamp {MS}", f"project_id {WORD}", f"state {STATE}"}
         | {"version UInt64", "digest String", "lines UInt64", "rejected UInt64", "moved_to String", "error String"}
-        | {f"updated_at {MS}"},
+        | {f"updated_at {MS}", f"input {WORD}"},
         engine="ReplacingMergeTree(version)",
         sorting_key="path, load_id, range_start",
         indexes=frozenset({"load_id bloom_filter(0.01)"}),
+    ),
+    "mastra_admin_ingest_journal": ExpectedTable(
+        {f"input {WORD}", "number UInt64", "writer String", f"at {MS} DEFAULT now64(3)", "low UInt64"}
+        | {"versions_end UInt64", "run_id String", "load_id String", "attempt UInt32", f"created_at {MS}"}
+        | {"block_bytes UInt64", "block_rows UInt64"},
+        engine="MergeTree",
+        sorting_key="input, number",
+        window=True,
+    ),
+    "mastra_admin_ingest_runs": ExpectedTable(
+        {"run_id String", "process String", f"input {WORD}", f"host {WORD}", "lease_ms UInt32", "ended Bool"}
+        | {f"renewed_at {MS} DEFAULT now64(3)"},
+        engine="ReplacingMergeTree(renewed_at)",
+        sorting_key="run_id, process",
+        ttl="renewed_at + toIntervalDay(7)",
+    ),
+    "mastra_admin_ingest_inputs": ExpectedTable(
+        {"name String", "root String", "identity String", f"seen_at {MS} DEFAULT now64(3)"},
+        engine="ReplacingMergeTree(seen_at)",
+        sorting_key="name, root",
     ),
     "mastra_admin_schema_migrations": ExpectedTable(
         {"version UInt32", "name String", "state Enum8('started' = 1, 'done' = 2)"}

@@ -12,8 +12,12 @@ from typing import Any
 from beam_pipeline.schema import SchemaOptions, check_schema_status, drop_all_tables, run_migrations
 from transforms.clickhouse import ClickHouse
 from transforms.events import EVENT_TYPES, TABLES
+from transforms.loads.inputs import INPUTS_TABLE
+from transforms.loads.journal import JOURNAL_TABLE
+from transforms.loads.runs import RUNS_TABLE
 
 OPTIONS = SchemaOptions(ttl_days=7, logs_ttl_days=0, embedded=True)
+OF_LATER_MIGRATIONS = {JOURNAL_TABLE, RUNS_TABLE, INPUTS_TABLE}
 OTHER_OPTIONS = SchemaOptions(ttl_days=0, logs_ttl_days=9, dedup_window=200_000, embedded=True)
 
 
@@ -88,8 +92,8 @@ def test_a_migration_killed_after_any_statement_is_finished_by_the_next(embedded
         assert (declared(embedded), recorded(embedded)) == wanted, statements
         for name in names(embedded) - made | {"mastra_admin_schema_migrations"}:
             embedded.command(f"DROP TABLE {name} SYNC")
-    assert statements == len(names_wanted) + 3, (
-        "each table and view, that it was started and done, and the one behind it"
+    assert statements == len(names_wanted - OF_LATER_MIGRATIONS) + 3, (
+        "each table and view of the first migration, that it was started and done, and the one behind it"
     )
     assert (declared(embedded), recorded(embedded)) == wanted
 
@@ -139,5 +143,5 @@ def test_migrations_at_once_come_to_the_same_end(embedded: ClickHouse) -> None:
         return run_migrations(embedded, OPTIONS).applied
 
     with ThreadPoolExecutor(start.parties) as threads:
-        assert [1, 2, 3] in threads.map(run, range(start.parties))
+        assert [1, 2, 3, 4] in threads.map(run, range(start.parties))
     assert (declared(embedded), recorded(embedded)) == wanted
