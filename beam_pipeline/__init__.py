@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transforms.config import IngestConfig
     from transforms.report import Failure
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "ClickHouse": "transforms.clickhouse",

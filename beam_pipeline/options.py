@@ -13,7 +13,7 @@ from beam_pipeline.generate import DIALECTS
 from beam_pipeline.option_values import choice, event_types, instant, number, seconds, shown, size, whole
 from beam_pipeline.schema.options import DEFAULT_DEDUP_WINDOW
 from transforms.clickhouse import ClickHouseConfig
-from transforms.config import LEASE_S, MAX_BLOCK_BYTES, MIB, MIN_LEASE_S, IngestConfig
+from transforms.config import LEASE_S, MIB, IngestConfig, InvalidConfig
 from transforms.events import EVENT_TYPES
 from transforms.storage import StorageError, open_storage
 
@@ -225,16 +225,23 @@ INGEST = (
     ),
     Option("insert_batch_size", whole, 250_000, "rows in an insert at most", "", "ROWS"),
     Option("block_bytes", size, 16 * MIB, "bytes of files parsed into one insert; memory grows with it", "", "SIZE"),
-    Option("load_bytes", size, 64 * MIB, "bytes of files that are committed together", "", "SIZE"),
+    Option("load_bytes", size, 64 * MIB, "bytes of files, of all types, that are committed together", "", "SIZE"),
     Option("load_files", whole, 1000, "files that are committed together", "", "N"),
     Option("inserts_in_flight", whole, 2, "inserts under way at once on a worker", "", "N"),
     Option("max_line_bytes", size, 8 * MIB, "a longer line is rejected", "", "SIZE"),
-    Option("max_rejected", whole, None, "fail a load with more bad lines than this; its files stay pending", "", "N"),
+    Option(
+        "max_rejected",
+        whole,
+        None,
+        "leave the worst files of a load pending when it has more bad lines than this",
+        "",
+        "N",
+    ),
     Option(
         "max_rejected_ratio",
         number,
         1.0,
-        "fail a load with a larger part of bad lines than this (0 to 1); its files stay pending",
+        "leave the worst files of a load pending when a larger part of its lines is bad (0 to 1)",
         "",
         "RATIO",
     ),
@@ -357,55 +364,32 @@ def ingest_config(values: Mapping[str, Any]) -> IngestConfig:
     """The configuration of a run. Raises OptionsError with everything that is wrong with the values."""
     problems = [f"--input: is missing; {INPUT.help}"] if not values["input"] else []
     problems += connection_problems(values) if values["input"] else []
-    for name in (
-        "max_files",
-        "insert_batch_size",
-        "block_bytes",
-        "load_bytes",
-        "load_files",
-        "inserts_in_flight",
-        "max_line_bytes",
-    ):
-        if values[name] < 1:
-            problems.append(f"--{name}: {values[name]} must be at least 1")
-    if values["block_bytes"] > MAX_BLOCK_BYTES:
-        problems.append(
-            f"--block_bytes: {values['block_bytes']} must be at most {MAX_BLOCK_BYTES}: it is held in memory"
+    if values["max_files"] < 1:
+        problems.append(f"--max_files: {values['max_files']} must be at least 1")
+    try:
+        config = IngestConfig(
+            input=local_path(values["input"] or ""),
+            clickhouse=clickhouse_config(values),
+            event_types=tuple(values["event_types"]),
+            project_id=values["project_id"],
+            since_ms=values["since"],
+            until_ms=values["until"],
+            min_file_age_s=values["min_file_age"],
+            input_name=values["input_name"] or "",
+            lease_s=values["lease"],
+            delete_after_process=values["delete_after_process"],
+            reload=values["reload"],
+            load_bytes=values["load_bytes"],
+            load_files=values["load_files"],
+            block_bytes=values["block_bytes"],
+            block_rows=values["insert_batch_size"],
+            inserts_in_flight=values["inserts_in_flight"],
+            max_line_bytes=values["max_line_bytes"],
+            max_rejected=values["max_rejected"],
+            max_rejected_ratio=values["max_rejected_ratio"],
         )
-    if values["block_bytes"] > values["load_bytes"]:
-        problems.append(
-            f"--block_bytes: {values['block_bytes']} must not be more than --load_bytes, {values['load_bytes']}"
-        )
-    if values["max_rejected"] is not None and values["max_rejected"] < 0:
-        problems.append(f"--max_rejected: {values['max_rejected']} must be at least 0")
-    if not 0 <= values["max_rejected_ratio"] <= 1:
-        problems.append(f"--max_rejected_ratio: {values['max_rejected_ratio']} must be between 0 and 1")
-    if values["lease"] < MIN_LEASE_S:
-        problems.append(
-            f"--lease: {values['lease']:g}s must be at least {MIN_LEASE_S:g}s: it is renewed six times in its length"
-        )
-    if values["since"] is not None and values["until"] is not None and values["since"] >= values["until"]:
-        problems.append("--since: must be before --until")
+    except InvalidConfig as error:
+        problems += error.problems
     if problems:
         raise OptionsError(problems)
-    return IngestConfig(
-        input=local_path(values["input"]),
-        clickhouse=clickhouse_config(values),
-        event_types=tuple(values["event_types"]),
-        project_id=values["project_id"],
-        since_ms=values["since"],
-        until_ms=values["until"],
-        min_file_age_s=values["min_file_age"],
-        input_name=values["input_name"] or "",
-        lease_s=values["lease"],
-        delete_after_process=values["delete_after_process"],
-        reload=values["reload"],
-        load_bytes=values["load_bytes"],
-        load_files=values["load_files"],
-        block_bytes=values["block_bytes"],
-        block_rows=values["insert_batch_size"],
-        inserts_in_flight=values["inserts_in_flight"],
-        max_line_bytes=values["max_line_bytes"],
-        max_rejected=values["max_rejected"],
-        max_rejected_ratio=values["max_rejected_ratio"],
-    )
+    return config

@@ -17,13 +17,18 @@ def build_pipeline(pipeline: beam.Pipeline, config: IngestConfig) -> beam.PColle
     """Adds the ingestion of one look at the input directory to a pipeline; one `LoadResult` comes out for each load.
 
         MatchFiles ─► GroupFiles ─► RecordLoads ─┐
-        pending files  by shard      membership   ├─► SpreadLoads ─► ParseJsonl ─► WriteToClickHouse ─► FinalizeFiles
-                       and month     is durable   │                  rows by table  one insert a block   commit, move
-                       AdoptLoads ───────────────┘
+        pending files  by month     journal entry ├─► SpreadLoads ─► ParseJsonl ─► WriteToClickHouse ─► FinalizeFiles
+                                    gives loads   │                  rows by table  one insert a block   commit, move
+                       AdoptLoads ────────────────┘
                        left by runs that died
 
-    From ParseJsonl on, a load stays in one fused stage: no shuffle carries rows, and each load is committed by itself.
+    From ParseJsonl on, a load stays in one fused stage: no shuffle carries rows, and loads are committed as they end.
     Nothing is read or written before the pipeline runs.
+
+    Where a failure goes: a bad line becomes a row of `mastra_admin_rejected_events` in ParseJsonl. A file that cannot be read
+    stays pending, and its load goes on without the rest of it. A load that fails comes out of FinalizeFiles with its error, is
+    recorded so, and is taken up by the next run's AdoptLoads. What failed is in `transforms.report` on the worker and in the
+    load log for everybody; nothing raises out of a stage.
     """
     start = pipeline | "Start" >> beam.Create([config.input])
     unfinished = start | "AdoptLoads" >> AdoptLoads(config)

@@ -43,14 +43,14 @@ def measure(*arguments: str) -> Measured:
     )
 
 
-def generate(directory: Path, events: int, *, events_per_file: int = 2_000) -> int:
+def generate(directory: Path, events: int, *, events_per_file: int = 2_000, projects: int = 3) -> int:
     """Writes events in the flat dialect, which the engine can read by itself, unless they are there; returns their bytes."""
     done = directory.with_name(f"{directory.name}.done")
     if not done.exists():
         shutil.rmtree(directory, ignore_errors=True)
         measure(
             *("beam_pipeline", "generate", f"--output={directory}", f"--events={events}", "--dialect=flat"),
-            f"--events_per_file={events_per_file}",
+            *(f"--events_per_file={events_per_file}", f"--projects={projects}"),
         )
         done.touch()
     return sum(file.stat().st_size for file in directory.glob("*/*/*.jsonl"))

@@ -19,9 +19,17 @@ LEASE_S = 60.0
 MIN_LEASE_S = 2.0
 
 
+class InvalidConfig(ValueError):
+    """A configuration cannot work; `problems` has a sentence for each reason, which names the option and its value."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
 @dataclass(frozen=True)
 class IngestConfig:
-    """The configuration of one run of the pipeline."""
+    """The configuration of one run of the pipeline. Raises InvalidConfig with everything that is wrong with it."""
 
     input: str
     """The input directory, absolute: where it is now."""
@@ -70,11 +78,45 @@ class IngestConfig:
     max_held_line_bytes: int = 128 * MIB
     """A longer line cannot even be stored as rejected: its file stays pending."""
     max_rejected: int | None = None
-    """A load with more rejected lines fails, and its files stay pending."""
+    """Of a load with more rejected lines, the files with most of them are left pending."""
     max_rejected_ratio: float = 1.0
-    """A load with a larger part of its lines rejected fails, and its files stay pending."""
+    """Of a load with a larger part of its lines rejected, the files with most of them are left pending."""
     ttl_days: Mapping[str, int] = field(default_factory=dict)
     """Days that ClickHouse keeps each event type. Absent: for ever. 0: nobody knows, by rules that are not ours."""
+
+    def __post_init__(self) -> None:
+        problems = self._problems()
+        if problems:
+            raise InvalidConfig(problems)
+
+    def _problems(self) -> list[str]:
+        numbers = {
+            "insert_batch_size": self.block_rows,
+            "block_bytes": self.block_bytes,
+            "load_bytes": self.load_bytes,
+            "load_files": self.load_files,
+            "inserts_in_flight": self.inserts_in_flight,
+            "max_line_bytes": self.max_line_bytes,
+        }
+        found = [f"--{name}: {value} must be at least 1" for name, value in numbers.items() if value < 1]
+        if self.block_bytes > MAX_BLOCK_BYTES:
+            found.append(f"--block_bytes: {self.block_bytes} must be at most {MAX_BLOCK_BYTES}: it is held in memory")
+        if self.block_bytes > self.load_bytes:
+            found.append(f"--block_bytes: {self.block_bytes} must not be more than --load_bytes, {self.load_bytes}")
+        if self.max_rejected is not None and self.max_rejected < 0:
+            found.append(f"--max_rejected: {self.max_rejected} must be at least 0")
+        if not 0 <= self.max_rejected_ratio <= 1:
+            found.append(f"--max_rejected_ratio: {self.max_rejected_ratio} must be between 0 and 1")
+        if self.lease_s < MIN_LEASE_S:
+            found.append(
+                f"--lease: {self.lease_s:g}s must be at least {MIN_LEASE_S:g}s: it is renewed six times in its length"
+            )
+        if self.since_ms is not None and self.until_ms is not None and self.since_ms >= self.until_ms:
+            found.append("--since: must be before --until")
+        unknown = [name for name in self.event_types if name not in EVENT_TYPES]
+        if unknown:
+            found.append(f"--event_types: {unknown[0]!r} is none of {', '.join(EVENT_TYPES)}")
+        return found
 
     @property
     def name(self) -> str:

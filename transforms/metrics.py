@@ -33,10 +33,10 @@ FILES_MATCHED = Metric("files_matched", "files", "pending files found")
 FILES_SKIPPED = Metric("files_skipped", "files", "pending files left alone because another live run has them")
 FILES_UNFINISHED = Metric("files_unfinished", "files", "pending files of unfinished loads whose runs have ended")
 FILES_KNOWN = Metric(
-    "files_known", "files", "files that came again with a content that is loaded, and were moved unread"
+    "files_known", "files", "files that came again with content that is loaded, and were moved without loading it again"
 )
 FILES_CHANGED = Metric(
-    "files_changed", "files", "files that changed while they were loaded, and that the next run compares with what was"
+    "files_changed", "files", "files that changed while they were loaded; the next run loads what is new in them"
 )
 FILES_LOADED = Metric("files_loaded", "files", "files whose rows are all acknowledged and that left pending")
 FILES_FAILED = Metric("files_failed", "files", "files that stay pending because of an error")

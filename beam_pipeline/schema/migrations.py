@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -66,7 +66,16 @@ class Migration:
 def _create_everything(options: SchemaOptions) -> Iterator[str]:
     """Targets before the views that write into them, so that no insert is half rolled up."""
     days = options.new_ttls()
-    for table in (REJECTED, LOADS, FILES, *(rollup.target for rollup in ROLLUPS.values()), *EVENT_TABLES):
+    for table in (
+        REJECTED,
+        LOADS,
+        FILES,
+        JOURNAL,
+        RUNS,
+        INPUTS,
+        *(rollup.target for rollup in ROLLUPS.values()),
+        *EVENT_TABLES,
+    ):
         yield table.create(options, days.get(table.event_type, 0))
     for rollup in ROLLUPS.values():
         yield rollup.materialized_view.create(options)
@@ -81,10 +90,8 @@ def _add_columns(version: int, options: SchemaOptions) -> Iterator[str]:
 
 
 def _add_journal(options: SchemaOptions) -> Iterator[str]:
-    """What is in the log of a file goes by its path within the input now, which is no longer that of one machine."""
+    """Files in the log go by their path within the input from here on, wherever that is. The tables are made by the first."""
     yield from _add_columns(4, options)
-    for table in (JOURNAL, RUNS, INPUTS):
-        yield table.create(options)
     columns = ", ".join(column.name for column in FILES.columns if column.name not in ("path", "input"))
     yield f"""
         INSERT INTO {FILES.name} (path, input, {columns})
@@ -163,14 +170,22 @@ def run_migrations(client: ClickHouse, options: SchemaOptions | None = None) -> 
     existing = read_existing(client)
     missing = _missing(existing)
     incomplete = {column.since for table in ALL_TABLES for column in missing_columns(table, existing)}
+    if not done and set(existing) == {MIGRATIONS_TABLE}:
+        # An empty database gets the tables as they are declared now, and needs nothing of what brings older ones there.
+        _record(client, MIGRATIONS_IN_ORDER, "started")
+        for statement in _create_everything(options):
+            client.command(statement)
+        _record(client, MIGRATIONS_IN_ORDER, "done")
+        report.applied.extend(migration.version for migration in MIGRATIONS_IN_ORDER)
+        return report
     for migration in MIGRATIONS_IN_ORDER:
         # A finished migration is done again when something of it was dropped since.
         if migration.version in done and not any(missing) and migration.version not in incomplete:
             continue
-        _record(client, migration, "started")
+        _record(client, [migration], "started")
         for statement in migration.statements(options):
             client.command(statement)
-        _record(client, migration, "done")
+        _record(client, [migration], "done")
         report.applied.append(migration.version)
     report.changed.extend(_apply_options(client, options))
     return report
@@ -235,10 +250,10 @@ def _done(client: ClickHouse) -> set[int]:
     return {row["version"] for row in rows}
 
 
-def _record(client: ClickHouse, migration: Migration, state: str) -> None:
+def _record(client: ClickHouse, migrations: Sequence[Migration], state: str) -> None:
     schema = pa.schema([("version", pa.uint32()), ("name", pa.string()), ("state", pa.string())])
-    row = {"version": migration.version, "name": migration.name, "state": state}
-    client.insert(MIGRATIONS_TABLE, pa.RecordBatch.from_pylist([row], schema), idempotent=True)
+    rows = [{"version": migration.version, "name": migration.name, "state": state} for migration in migrations]
+    client.insert(MIGRATIONS_TABLE, pa.RecordBatch.from_pylist(rows, schema), idempotent=True)
 
 
 def _apply_options(client: ClickHouse, options: SchemaOptions) -> list[str]:
