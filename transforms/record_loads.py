@@ -155,8 +155,10 @@ def _gaps(storage: Storage, file: PendingFile, records: Sequence[FileRecord]) ->
         if record.end > reached:
             reached, was_end = record.end, record.may_end_in_a_line
     if reached < file.size:
-        # A file that grew may have ended in the middle of a line, which was taken for a line then. Take it whole now.
-        yield line_start(storage, file.path, reached) if was_end else reached, file.size
+        # A file that grew may have ended in the middle of a line, which was taken for a line then. Take it whole now, unless
+        # all that it lacked was its end.
+        is_cut = was_end and storage.read(file.path, reached, reached + 1) not in (b"\n", b"\r")
+        yield line_start(storage, file.path, reached) if is_cut else reached, file.size
 
 
 def _slice(file: PendingFile, start: int, end: int) -> Slice:
