@@ -14,7 +14,7 @@ from transforms import report
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig, month_of
 from transforms.loads import Load, Slice, cut_loads, describe_files, make_load
-from transforms.loads.journal import Holding, Tail
+from transforms.loads.journal import Holding, Tail, wait_ms
 from transforms.loads.lines import line_start, next_line, range_digest
 from transforms.loads.log import LoadLog
 from transforms.loads.rows import FileRecord, LoadRecord
@@ -51,6 +51,8 @@ class Assignment:
     """Files of loads of other runs that are under way."""
     unfinished: int = 0
     """Files of unfinished loads that this run takes up or has tried already, or whose run has just ended."""
+    waiting: dict[str, str] = field(default_factory=dict)
+    """Files that have failed several times as they are, and are not due yet: why, and when they are."""
     grown: list[tuple[PendingFile, list[FileRecord]]] = field(default_factory=list)
     """Files that begin with what was loaded of them, and go on."""
 
@@ -85,13 +87,27 @@ def assign_files(
         if gaps and len(same) < len(loaded):
             before = loaded_prefix(storage, file, loaded)
             gaps = list(_gaps(storage, file, [*same, *before]))
-        if gaps:
+        if gaps and (reason := _waits(file, known.get(file.path, ()))):
+            result.waiting[file.path] = reason
+        elif gaps:
             result.new += [_slice(file, start, end) for start, end in gaps]
             if before:
                 result.grown.append((file, before))
         else:
             result.loaded.append((file, [*same, *(record for record in before if record not in same)]))
     return result
+
+
+def _waits(file: PendingFile, records: Sequence[FileRecord]) -> str:
+    """Why a file that was given back again and again is not tried now; '' when it has changed since, or is due."""
+    failed = [record for record in records if record.state == "released" and record.etag == file.etag]
+    if not failed:
+        return ""
+    last = min(failed, key=lambda record: record.age_ms)
+    left_ms = wait_ms(len(failed)) - last.age_ms
+    if left_ms <= 0:
+        return ""
+    return f"{last.error}; failed {len(failed)} times, next attempt in {left_ms / 1000:.0f} s"
 
 
 def _leave(file: PendingFile, held: Sequence[Holding], result: Assignment, run_id: str, alive: Alive) -> None:
@@ -109,12 +125,35 @@ def _leave(file: PendingFile, held: Sequence[Holding], result: Assignment, run_i
 
 
 def loaded_prefix(storage: Storage, file: PendingFile, records: Sequence[FileRecord]) -> list[FileRecord]:
-    """The slices that were loaded and that this file begins with, one behind the other."""
-    found: list[FileRecord] = []
-    reached = 0
+    """The slices that were loaded and that this file begins with, one behind the other.
+
+    All that was loaded of one content has to be there: a file that has only some of it means something else.
+    """
+    contents: dict[str, list[FileRecord]] = {}
     for record in sorted(records, key=lambda record: (record.start, -record.end)):
-        goes_on = record.start <= reached < record.end or (not found and record.end == 0 == file.size)
-        if goes_on and _still_has(storage, file, record):
+        contents.setdefault(record.etag, []).append(record)
+    whole = [
+        slices
+        for content in contents.values()
+        if (slices := _one_behind_the_other(content, 0)) and all(_still_has(storage, file, r) for r in slices)
+    ]
+    if not whole:
+        return []
+    found = max(whole, key=lambda slices: slices[-1].end)
+    # What another content went on with, if this one does, too.
+    others = [record for record in records if record not in found and record.start >= found[-1].start]
+    for record in _one_behind_the_other(sorted(others, key=lambda record: record.start), found[-1].end):
+        if not _still_has(storage, file, record):
+            break
+        found.append(record)
+    return found
+
+
+def _one_behind_the_other(records: Sequence[FileRecord], reached: int) -> list[FileRecord]:
+    """Those that go on from where the one before ends, the first from `reached` on; an empty file's is one."""
+    found: list[FileRecord] = []
+    for record in records:
+        if record.start <= reached < record.end or (not found and reached == record.start == record.end):
             found.append(record)
             reached = record.end
     return found
@@ -139,8 +178,10 @@ def _gaps(storage: Storage, file: PendingFile, records: Sequence[FileRecord]) ->
         if record.end > reached:
             reached, was_end = record.end, record.may_end_in_a_line
     if reached < file.size:
-        # A file that grew may have ended in the middle of a line, which was taken for a line then. Take it whole now.
-        yield line_start(storage, file.path, reached) if was_end else reached, file.size
+        # A file that grew may have ended in the middle of a line, which was taken for a line then. Take it whole now, unless
+        # all that it lacked was its end.
+        is_cut = was_end and storage.read(file.path, reached, reached + 1) not in (b"\n", b"\r")
+        yield line_start(storage, file.path, reached) if is_cut else reached, file.size
 
 
 def _slice(file: PendingFile, start: int, end: int) -> Slice:
@@ -234,6 +275,9 @@ def record_loads(files: Sequence[PendingFile], stage: RunFn) -> list[Load]:
     FILES_SKIPPED.add(len(assignment.skipped))
     report.skip(assignment.skipped)
     FILES_UNFINISHED.add(assignment.unfinished)
+    FILES_FAILED.add(len(assignment.waiting))
+    for path, reason in assignment.waiting.items():
+        report.fail(path, reason)
     LOADS_RECORDED.add(len(loads))
     again = log.read(tail.unfinished[load_id] for load_id in sorted(assignment.again))
     return loads + [replace(load, emitted_before=True) for load in again]

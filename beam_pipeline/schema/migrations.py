@@ -64,23 +64,26 @@ class Migration:
 
 
 def _create_everything(options: SchemaOptions) -> Iterator[str]:
+    """What a new database has: all tables and views as they are declared now."""
+    yield from _create_later(4, options)
+    yield from _create_first(options)
+
+
+def _create_first(options: SchemaOptions) -> Iterator[str]:
     """Targets before the views that write into them, so that no insert is half rolled up."""
     days = options.new_ttls()
-    for table in (
-        REJECTED,
-        LOADS,
-        FILES,
-        JOURNAL,
-        RUNS,
-        INPUTS,
-        *(rollup.target for rollup in ROLLUPS.values()),
-        *EVENT_TABLES,
-    ):
+    for table in (REJECTED, LOADS, FILES, *(rollup.target for rollup in ROLLUPS.values()), *EVENT_TABLES):
         yield table.create(options, days.get(table.event_type, 0))
     for rollup in ROLLUPS.values():
         yield rollup.materialized_view.create(options)
     for rollup in ROLLUPS.values():
         yield rollup.stats_view.create(options)
+
+
+def _create_later(version: int, options: SchemaOptions) -> Iterator[str]:
+    for table in ALL_TABLES:
+        if table.since == version:
+            yield table.create(options)
 
 
 def _add_columns(version: int, options: SchemaOptions) -> Iterator[str]:
@@ -90,7 +93,8 @@ def _add_columns(version: int, options: SchemaOptions) -> Iterator[str]:
 
 
 def _add_journal(options: SchemaOptions) -> Iterator[str]:
-    """Files in the log go by their path within the input from here on, wherever that is. The tables are made by the first."""
+    """Files in the log go by their path within the input from here on, wherever that is."""
+    yield from _create_later(4, options)
     yield from _add_columns(4, options)
     columns = ", ".join(column.name for column in FILES.columns if column.name not in ("path", "input"))
     yield f"""
@@ -104,7 +108,7 @@ def _add_journal(options: SchemaOptions) -> Iterator[str]:
 
 
 MIGRATIONS_IN_ORDER = (
-    Migration(1, "event tables, rollups with receipts, rejected events, load log", _create_everything),
+    Migration(1, "event tables, rollups with receipts, rejected events, load log", _create_first),
     Migration(2, "hashes of what identifies an event", partial(_add_columns, 2)),
     Migration(3, "the order of rows that one chunk of a load delivered", partial(_add_columns, 3)),
     Migration(4, "journal, runs and inputs; paths within the input", _add_journal),
@@ -168,8 +172,9 @@ def run_migrations(client: ClickHouse, options: SchemaOptions | None = None) -> 
     report = MigrationReport()
     done = _done(client)
     existing = read_existing(client)
-    missing = _missing(existing)
     incomplete = {column.since for table in ALL_TABLES for column in missing_columns(table, existing)}
+    incomplete |= {table.since for table in ALL_TABLES if table.name not in existing}
+    incomplete |= {1 for view in ALL_VIEWS if view.name not in existing}
     if not done and set(existing) == {MIGRATIONS_TABLE}:
         # An empty database gets the tables as they are declared now, and needs nothing of what brings older ones there.
         _record(client, MIGRATIONS_IN_ORDER, "started")
@@ -180,7 +185,7 @@ def run_migrations(client: ClickHouse, options: SchemaOptions | None = None) -> 
         return report
     for migration in MIGRATIONS_IN_ORDER:
         # A finished migration is done again when something of it was dropped since.
-        if migration.version in done and not any(missing) and migration.version not in incomplete:
+        if migration.version in done and migration.version not in incomplete:
             continue
         _record(client, [migration], "started")
         for statement in migration.statements(options):

@@ -61,6 +61,8 @@ class Table:
     """Whether repeated inserts must be recognised: exactly-once loading rests on it."""
     index_granularity: int = 8192
     """Rows that are read at least."""
+    since: int = 1
+    """The migration that makes it."""
 
     def settings(self, options: SchemaOptions) -> Mapping[str, int]:
         """The engine settings that are declared."""
@@ -359,6 +361,7 @@ JOURNAL = Table(
     # Not partitioned, since a deduplication token is one partition's.
     deduplicated=True,
     index_granularity=256,
+    since=4,
 )
 
 RUNS = Table(
@@ -376,6 +379,7 @@ RUNS = Table(
     order_by=("run_id", "process"),
     own_ttl="renewed_at + toIntervalDay(7)",
     time_column="renewed_at",
+    since=4,
 )
 
 INPUTS = Table(
@@ -388,6 +392,7 @@ INPUTS = Table(
     ),
     engine="ReplacingMergeTree(seen_at)",
     order_by=("name", "root"),
+    since=4,
 )
 
 MIGRATIONS = Table(

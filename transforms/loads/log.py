@@ -77,7 +77,8 @@ class LoadLog:
         mine = f"input = {{input:String}} AND {column} IN {{values:Array(String)}}"
         rows = self._client.query(
             f"""
-            SELECT {_FILE_COLUMNS}, l.state AS load_state
+            SELECT {_FILE_COLUMNS}, l.state AS load_state,
+                   toUnixTimestamp64Milli(now64(3)) - toUnixTimestamp64Milli(f.updated_at) AS age_ms
             FROM (SELECT * FROM {FILES_TABLE} FINAL WHERE {mine}) AS f
             LEFT JOIN (
                 SELECT load_id, toString(state) AS state FROM {LOADS_TABLE} FINAL

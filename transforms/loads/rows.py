@@ -153,6 +153,8 @@ class FileRecord:
     error: str = ""
     load_state: str = ""
     """The state of its load; '' when the history has no row of it."""
+    age_ms: int = 0
+    """How long ago it was written."""
 
     @property
     def event_type(self) -> str:
