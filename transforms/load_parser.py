@@ -220,10 +220,11 @@ class LoadParser:
                 del self._progress[position]
         self.problems.update(failed)
 
-    def _end_slice(self, position: int, end: int) -> None:
-        """Ends a slice where its lines were read to."""
+    def _end_slice(self, position: int, end: int, *, at_end: bool = False) -> None:
+        """Ends a slice where its lines were read to; `at_end` says that its file ends there now."""
         slices = list(self.load.slices)
-        slices[position] = replace(slices[position], end=end)
+        whole = slices[position]
+        slices[position] = replace(whole, end=end, size=end if at_end else whole.size)
         self.load = replace(self.load, slices=tuple(slices))
 
     def _note(self, part: Slice, lines: RangeLines) -> None:
@@ -241,8 +242,10 @@ class LoadParser:
         whole = self.load.slices[part.position]
         if lines.etag != whole.etag and part.end == whole.end:
             # What the file has now may end before the recorded end, or go on with a line that was cut there.
-            is_last = whole.end == whole.size
-            self._end_slice(part.position, progress.reached if is_last else min(whole.end, progress.reached))
+            if whole.end == whole.size:
+                self._end_slice(part.position, progress.reached, at_end=True)
+            else:
+                self._end_slice(part.position, min(whole.end, progress.reached))
         BYTES_READ.add(len(lines.raw))
 
     def _labels_of(self, number: int) -> set[str]:

@@ -57,7 +57,8 @@ def owned(file: PendingFile, **values: Any) -> FileRecord:
         digest=xxhash.xxh3_128_hexdigest(CONTENT),
         load_state="committed",
     )
-    return replace(whole, **values)
+    record = replace(whole, **values)
+    return replace(record, at_end=record.end >= record.size)
 
 
 def held(state: str = "assigned", **values: Any) -> Holding:
@@ -210,13 +211,20 @@ def test_a_file_that_comes_again_is_told_by_its_content(storage: LocalStorage, f
     whole = owned(file, etag="before", state="finalized", load_state="finalized")
     assert assigned(storage, file, whole) == Assignment(loaded=[(file, [whole])])
     parts = [
-        replace(whole, start=start, end=end, load_id=name, digest=xxhash.xxh3_128_hexdigest(CONTENT[start:end]))
+        replace(
+            whole,
+            start=start,
+            end=end,
+            load_id=name,
+            at_end=end == file.size,
+            digest=xxhash.xxh3_128_hexdigest(CONTENT[start:end]),
+        )
         for name, start, end in (("second", 8, 32), ("first", 0, 8))
     ]
     assert assigned(storage, file, *parts) == Assignment(loaded=[(file, parts[::-1])])
     replaced = replace(parts[0], digest=xxhash.xxh3_128_hexdigest(b"other"))
     found = assigned(storage, file, replaced, parts[1])
-    assert (ranges(found), found.grown) == ([(8, 32)], [(file, [parts[1]])]), "it begins with what was loaded"
+    assert (ranges(found), found.grown) == ([(0, 32)], []), "it has only a part of what was loaded"
 
 
 def test_a_shorter_file_is_new(storage: LocalStorage) -> None:
