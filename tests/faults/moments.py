@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,16 +12,12 @@ from typing import Any
 
 import pytest
 
-from tests.faults.points import Point, an_event_file, into_events
+from tests.faults.points import Condition, Point, always, an_event_file, into_events
 from transforms.clickhouse import ClickHouse
 from transforms.storage import local as local_storage
 from transforms.storage.local import LocalStorage
 
 Act = Callable[[], object]
-
-STORAGE = ("list_pending", "etag", "read", "move_to_processed", "delete")
-NAMES = ("link", "unlink", "rename")
-"""What a move is made of, in `os`."""
 
 
 def after_insert(monkeypatch: pytest.MonkeyPatch, nth: int, act: Act) -> None:
@@ -59,49 +55,76 @@ class Killed(BaseException):
 class Steps:
     """Counts what a run does to the outside: attempts at statements, and operations on files. Acts at one of them.
 
-    With `kill`, that step and everything after it fails with `Killed`, in every thread, so that nothing reaches the
-    database or the directory any more; with `after`, that step itself is still done, but nobody learns of it.
+    With `only`, steps of that name are counted: `insert` is one into an event table, others are methods of the storage.
+    With `kill`, that step and everything after it fails with
+    `Killed`, in every thread, so that nothing reaches the database or the directory any more; with `after`, that step
+    itself is still done, but nobody learns of it.
     """
 
-    def __init__(self, at: int, *, kill: bool = False, after: bool = False, act: Act = lambda: None) -> None:
-        self._at, self._kill, self._after, self._act = at, kill, after, act
+    def __init__(
+        self,
+        at: int,
+        *,
+        only: str = "",
+        kill: bool = False,
+        after: bool = False,
+        act: Act = lambda: None,
+    ) -> None:
+        self._at, self._only, self._kill, self._after, self._act = at, only, kill, after, act
         self._lock = threading.Lock()
-        self.taken: list[str] = []
-        self.reached = False
+        self._counted = 0
+        self.reached = ""
+        """The name of the step, once the run has come to it."""
 
-    def _step(self, name: str, original: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        with self._lock:
-            if self.reached and self._kill:
-                raise Killed(name)
-            self.taken.append(name)
-            due = len(self.taken) == self._at
-            self.reached |= due
-        if due and not self._kill:
-            self._act()
-        if due and self._kill and not self._after:
-            raise Killed(name)
-        result = original(*arguments, **named)
-        if self.reached and self._kill:
-            raise Killed(name)
-        return result
+    @property
+    def killed(self) -> bool:
+        """Whether the run was killed; not if it ended before it came to that step."""
+        return bool(self.reached) and self._kill
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:
-        """Within it every run in this process is counted."""
+        """Within it every run in this process is counted. What Beam logs of a kill is not shown."""
         with pytest.MonkeyPatch.context() as patch:
-            for owner, method in ((ClickHouse, "_attempt"), *((LocalStorage, name) for name in STORAGE)):
-                patch.setattr(owner, method, self._counted(method, getattr(owner, method)))
-            for name in NAMES:
-                patch.setattr(local_storage.os, name, self._counted(name, getattr(os, name), an_event_file))
+            if self._kill:
+                patch.setattr(logging.root.manager, "disable", logging.CRITICAL)
+            for owner, method, condition in _STEPS:
+                patch.setattr(owner, method, self._watched(method, getattr(owner, method), condition))
             yield
 
-    def _counted(
-        self, name: str, original: Callable[..., Any], condition: Callable[..., bool] = lambda *_, **__: True
-    ) -> Callable[..., Any]:
+    def _watched(self, name: str, original: Callable[..., Any], condition: Condition) -> Callable[..., Any]:
         @functools.wraps(original)
-        def counted(*arguments: Any, **named: Any) -> Any:
+        def watched(*arguments: Any, **named: Any) -> Any:
             if not condition(*arguments, **named):
                 return original(*arguments, **named)
-            return self._step(name, original, *arguments, **named)
+            due = self._begin(name)
+            if due and not self._kill:
+                self._act()
+            if due and self._kill and not self._after:
+                raise Killed(name)
+            result = original(*arguments, **named)
+            if self.killed:
+                raise Killed(name)
+            return result
 
-        return counted
+        return watched
+
+    def _begin(self, name: str) -> bool:
+        """Whether this is the step to act at."""
+        with self._lock:
+            if self.killed:
+                raise Killed(name)
+            # An insert is made of attempts, which are counted by themselves.
+            self._counted += name == self._only if self._only else name != "insert"
+            due = not self.reached and self._counted == self._at
+            if due:
+                self.reached = name
+            return due
+
+
+_STEPS: list[tuple[Any, str, Condition]] = [
+    (ClickHouse, "insert", into_events),
+    (ClickHouse, "_attempt", always),
+    *((LocalStorage, name, always) for name in ("list_pending", "etag", "read", "move_to_processed", "delete")),
+    # What a move is made of.
+    *((local_storage.os, name, an_event_file) for name in ("link", "unlink", "rename")),
+]
