@@ -192,6 +192,17 @@ def test_a_directory_is_known_by_what_it_is_and_not_by_its_path(root: Path, stor
     assert open_storage(str(root.parent / "link")).identity() == known
 
 
+def test_a_new_directory_is_not_one_that_was_removed(root: Path, storage: Storage) -> None:
+    """A file system gives the number of one to the next."""
+    known = set()
+    for number in range(50):
+        directory = root / str(number)
+        directory.mkdir()
+        known.add(open_storage(str(directory)).identity())
+        directory.rmdir()
+    assert len(known) == 50
+
+
 def test_runs_of_version_01_are_told_for_as_long_as_they_live(root: Path, storage: Storage) -> None:
     with LiveRun(root, "one") as one, LiveRun(root, "two", shard="log-0") as two:
         assert storage.older_runs() == storage.older_runs() == ["one", "two"], "a look leaves them as they are"

@@ -199,6 +199,15 @@ def test_a_line_that_was_cut_when_it_was_loaded_is_loaded_whole(storage: LocalSt
     assert ranges(assigned(storage, file, before)) == [(16, 32)]
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_line_that_lacked_only_its_end_is_not_loaded_again(storage: LocalStorage, end: bytes) -> None:
+    whole, more = b"0123456" + end + b"012", b"0123456" + end + b"012" + end + b"45" + end
+    file = pending(storage, more)
+    size = len(whole)
+    before = owned(file, etag="before", end=size, size=size, digest=xxhash.xxh3_128_hexdigest(whole))
+    assert ranges(assigned(storage, file, before)) == [(size, len(more))]
+
+
 @pytest.mark.parametrize(
     "changes", [{"digest": xxhash.xxh3_128_hexdigest(b"other")}, {"digest": ""}, {"end": 40, "size": 40}]
 )
@@ -223,8 +232,9 @@ def test_a_file_that_comes_again_is_told_by_its_content(storage: LocalStorage, f
     ]
     assert assigned(storage, file, *parts) == Assignment(loaded=[(file, parts[::-1])])
     replaced = replace(parts[0], digest=xxhash.xxh3_128_hexdigest(b"other"))
-    found = assigned(storage, file, replaced, parts[1])
-    assert (ranges(found), found.grown) == ([(0, 32)], []), "it has only a part of what was loaded"
+    assert ranges(assigned(storage, file, replaced, parts[1])) == [(0, 32)], "it has only some of what was loaded"
+    found = assigned(storage, file, replace(replaced, etag="of another"), parts[1])
+    assert (ranges(found), found.grown) == ([(8, 32)], [(file, [parts[1]])]), "it begins with what was loaded"
 
 
 def test_a_shorter_file_is_new(storage: LocalStorage) -> None:
@@ -232,6 +242,23 @@ def test_a_shorter_file_is_new(storage: LocalStorage) -> None:
     file = pending(storage, CONTENT[:16])
     whole = owned(replace(file, size=32), etag="before")
     assert ranges(assigned(storage, file, whole)) == [(0, 16)]
+
+
+def test_a_file_that_was_given_back_again_and_again_waits(storage: LocalStorage, file: PendingFile) -> None:
+    """As it is; when it has changed since, it is tried at once."""
+    given_back = [
+        owned(file, state="released", load_id=f"{n}", error="Input/output error", age_ms=10_000 * (9 - n))
+        for n in range(3)
+    ]
+    assert ranges(assigned(storage, file, *given_back[:2])) == [(0, 32)]
+    due = [replace(record, age_ms=record.age_ms + 30_000) for record in given_back]
+    assert ranges(assigned(storage, file, *due)) == [(0, 32)]
+    last = replace(given_back[2], age_ms=18_000)
+    assert assigned(storage, file, *given_back[:2], last) == Assignment(
+        waiting={file.path: "Input/output error; failed 3 times, next attempt in 12 s"}
+    )
+    changed = replace(file, etag="changed")
+    assert ranges(assigned(storage, changed, *given_back[:2], last)) == [(0, 32)]
 
 
 def test_what_is_loaded_is_loaded_again_when_that_is_asked_for(storage: LocalStorage, file: PendingFile) -> None:
