@@ -242,10 +242,8 @@ class LoadParser:
         whole = self.load.slices[part.position]
         if lines.etag != whole.etag and part.end == whole.end:
             # What the file has now may end before the recorded end, or go on with a line that was cut there.
-            if whole.end == whole.size:
+            if whole.end == whole.size or progress.reached < whole.end:
                 self._end_slice(part.position, progress.reached, at_end=True)
-            else:
-                self._end_slice(part.position, min(whole.end, progress.reached))
         BYTES_READ.add(len(lines.raw))
 
     def _labels_of(self, number: int) -> set[str]:

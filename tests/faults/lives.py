@@ -218,10 +218,19 @@ class Lives:
             file.put(file.sent)
 
     def _expect_again(self, file: File, content: bytes, before: bytes) -> None:
-        """The beginning of something that has been loaded further than that is other content: its lines may come again."""
+        """What is neither loaded nor begins with what is loaded is other content: its lines may come again.
+
+        So may the beginning of something that has been loaded further than that.
+        """
         if content in file.loaded:
             return
         there = self.arrivals().keys()
+        for other in file.stood:
+            if not content.startswith(other) and not other.startswith(content):
+                shared = set(ids_in(content)).intersection(ids_in(other))
+                if shared:
+                    self._again.update(shared)
+                    return
         for longer in file.stood | {before}:
             rest = longer.removeprefix(content)
             if rest and rest != longer and (self._running or b"\n" not in rest or not there.isdisjoint(ids_in(rest))):
