@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.faults.lives import PLACES, WHATS, Change, DisturbedRun, KilledRun, Lives, Round, Run
 from transforms.clickhouse import ClickHouseConfig
 from transforms.config import IngestConfig
+from transforms.loads import journal
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
@@ -48,8 +49,14 @@ rounds = st.builds(Round, st.lists(changes, min_size=1, max_size=3), runs)
 )
 @given(st.lists(rounds, min_size=1, max_size=4), st.booleans())
 def test_random_lives(
-    embedded_config: ClickHouseConfig, tmp_path: Path, rounds: list[Round], small_loads: bool
+    embedded_config: ClickHouseConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rounds: list[Round],
+    small_loads: bool,
 ) -> None:
+    # Whoever waits for a file to come back may do so for longer than the story goes on.
+    monkeypatch.setattr(journal, "_FIRST_WAIT_MS", 0)
     name = f"e{next(_examples)}-"
     config = IngestConfig(
         input=str(tmp_path / name),
