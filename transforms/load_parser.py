@@ -82,6 +82,7 @@ class LoadParser:
         )
         self._labels: set[str] | None = None
         """Of the blocks that are there, once it is asked for."""
+        self._chunks = tuple(load.chunks())
         self._progress = {part.position: _Progress(part.start, part.etag) for part in load.kept}
         self._events: Counter[str] = Counter()
         self._present: Counter[str] = Counter()
@@ -89,7 +90,7 @@ class LoadParser:
 
     def __iter__(self) -> Iterator[RowBlock]:
         next_ms = self.load.created_ms
-        for number, chunk in enumerate(self.load.chunks()):
+        for number, chunk in enumerate(self._chunks):
             ingested_at_ms, next_ms = next_ms, next_ms + self.load.chunk_ms(chunk)
             members = [part for part in chunk if self._is_open(part)]
             pieces, parsed = self._parse(number, chunk, self._read(number, members))
@@ -190,8 +191,9 @@ class LoadParser:
             if range_digest(self._stage.storage, part.path, start, part.start) == progress.digest.hexdigest():
                 return ""
             return "was replaced while it was loaded; what it holds now is for a later load"
-        # Whether an earlier attempt has loaded this chunk with the same content is seen by its digest.
-        return "" if self._labels_of(number) else "changed since it was recorded; what it holds now is for a later load"
+        if self._is_inserted(part.position, number):
+            return ""  # whether an earlier attempt has loaded a chunk with the same content is seen by its digest
+        return "changed since it was recorded; what it holds now is for a later load"
 
     def _is_begun(self, part: Slice) -> bool:
         """Whether blocks have lines of this slice from before the chunk."""
@@ -201,12 +203,11 @@ class LoadParser:
         """Leaves what could not be read to a later load: all of a slice, or what blocks do not have of it."""
         if self._stage.log.is_committed(self.load.load_id):
             raise LoadFailed("it was committed by another worker while it was read, and its files were moved")
-        unclear = self._labels_of(number) and self.load.attempt < _GIVEN_UP_AFTER
         released: dict[int, str] = {}
         for position, reason in failed.items():
             part = self.load.slices[position]
-            if unclear:
-                # An earlier attempt has inserted some of this chunk, and nobody can say which of its lines.
+            if self.load.attempt < _GIVEN_UP_AFTER and self._is_inserted(position, number):
+                # An earlier attempt has inserted some of what comes now, and nobody can say which of its lines.
                 raise LoadFailed(f"{part.path} {reason}; a part of it is loaded, and the rest is tried again")
             if self._progress[position].reached > part.start:
                 self._progress[position].closed = True
@@ -220,10 +221,11 @@ class LoadParser:
                 del self._progress[position]
         self.problems.update(failed)
 
-    def _end_slice(self, position: int, end: int) -> None:
-        """Ends a slice where its lines were read to."""
+    def _end_slice(self, position: int, end: int, *, at_end: bool = False) -> None:
+        """Ends a slice where its lines were read to; `at_end` says that its file ends there now."""
         slices = list(self.load.slices)
-        slices[position] = replace(slices[position], end=end)
+        whole = slices[position]
+        slices[position] = replace(whole, end=end, size=end if at_end else whole.size)
         self.load = replace(self.load, slices=tuple(slices))
 
     def _note(self, part: Slice, lines: RangeLines) -> None:
@@ -239,10 +241,10 @@ class LoadParser:
             progress.reached = progress.read_to + len(progress.over)
         progress.etag = lines.etag
         whole = self.load.slices[part.position]
-        if lines.etag != whole.etag and part.end == whole.end:
-            # What the file has now may end before the recorded end, or go on with a line that was cut there.
-            is_last = whole.end == whole.size
-            self._end_slice(part.position, progress.reached if is_last else min(whole.end, progress.reached))
+        # What a changed file has may end before the recorded end, or go on with a line that was cut there.
+        ends = part.end == whole.end and (whole.end == whole.size or progress.reached < whole.end)
+        if ends and lines.etag != whole.etag:
+            self._end_slice(part.position, progress.reached, at_end=True)
         BYTES_READ.add(len(lines.raw))
 
     def _labels_of(self, number: int) -> set[str]:
@@ -250,6 +252,14 @@ class LoadParser:
         if self._labels is None:
             self._labels = read_labels(self._stage.client, self.load.load_id)
         return {label for label in self._labels if label.startswith(f"{number}.")}
+
+    def _is_inserted(self, position: int, number: int) -> bool:
+        """Whether earlier attempts have inserted blocks of a chunk, from this one on, that has a part of the slice."""
+        return any(
+            self._labels_of(later)
+            for later, chunk in enumerate(self._chunks)
+            if later >= number and any(part.position == position for part in chunk)
+        )
 
     def _of_version_01(self) -> bool:
         """Whether blocks of the load have labels without digests."""

@@ -127,36 +127,18 @@ def _leave(file: PendingFile, held: Sequence[Holding], result: Assignment, run_i
 def loaded_prefix(storage: Storage, file: PendingFile, records: Sequence[FileRecord]) -> list[FileRecord]:
     """The slices that were loaded and that this file begins with, one behind the other.
 
-    All that was loaded of one content has to be there: a file that has only some of it means something else.
+    They end where all that was loaded of some content ends: a file that has only a part of it means something else.
     """
-    contents: dict[str, list[FileRecord]] = {}
-    for record in sorted(records, key=lambda record: (record.start, -record.end)):
-        contents.setdefault(record.etag, []).append(record)
-    whole = [
-        slices
-        for content in contents.values()
-        if (slices := _one_behind_the_other(content, 0)) and all(_still_has(storage, file, r) for r in slices)
-    ]
-    if not whole:
-        return []
-    found = max(whole, key=lambda slices: slices[-1].end)
-    # What another content went on with, if this one does, too.
-    others = [record for record in records if record not in found and record.start >= found[-1].start]
-    for record in _one_behind_the_other(sorted(others, key=lambda record: record.start), found[-1].end):
-        if not _still_has(storage, file, record):
-            break
-        found.append(record)
-    return found
-
-
-def _one_behind_the_other(records: Sequence[FileRecord], reached: int) -> list[FileRecord]:
-    """Those that go on from where the one before ends, the first from `reached` on; an empty file's is one."""
     found: list[FileRecord] = []
-    for record in records:
-        if record.start <= reached < record.end or (not found and reached == record.start == record.end):
+    reached = whole = 0
+    for record in sorted(records, key=lambda record: (record.start, -record.end)):
+        goes_on = record.start <= reached < record.end or (not found and record.end == 0 == file.size)
+        if goes_on and _still_has(storage, file, record):
             found.append(record)
             reached = record.end
-    return found
+            if record.at_end or not any(r.etag == record.etag and r.end > record.end for r in records):
+                whole = len(found)
+    return found[:whole]
 
 
 def _still_has(storage: Storage, file: PendingFile, record: FileRecord) -> bool:
@@ -176,7 +158,7 @@ def _gaps(storage: Storage, file: PendingFile, records: Sequence[FileRecord]) ->
         if record.start > reached:
             yield reached, record.start
         if record.end > reached:
-            reached, was_end = record.end, record.may_end_in_a_line
+            reached, was_end = record.end, record.at_end
     if reached < file.size:
         # A file that grew may have ended in the middle of a line, which was taken for a line then. Take it whole now, unless
         # all that it lacked was its end.

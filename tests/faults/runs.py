@@ -37,29 +37,30 @@ def start(
     url: str,
     dataset: Dataset,
     *options: str,
+    root: str = "",
     kill: str = "",
     hold: Path | None = None,
     pause: Path | None = None,
     check: bool = False,
 ) -> Run:
-    """Starts an ingest of a dataset that was saved beside its root as `dataset.json`.
+    """Starts an ingest of a dataset that was saved beside its root as `dataset.json`, and runs in that directory.
 
     It kills itself where `kill` says, or holds at the point that `hold` is named after and makes that file, or is paused at
-    that of `pause` until it is sent SIGCONT.
+    that of `pause` until it is sent SIGCONT. `root` is how the input is given if not by the dataset's own root.
     """
     directory = Path(dataset.root).parent
     arguments = [f"--kill={kill}"] if kill else []
     arguments += [f"--hold={hold.name},{hold}"] if hold else []
     arguments += [f"--pause={pause.name},{pause}"] if pause else []
     arguments += [f"--check={directory / 'dataset.json'}"] if check else []
-    arguments += ["--", "ingest", f"--input={dataset.root}", f"--clickhouse_url={url}", *SMALL, *options]
+    arguments += ["--", "ingest", f"--input={root or dataset.root}", f"--clickhouse_url={url}", *SMALL, *options]
     output = directory / f"output-{len(list(directory.glob('output-*')))}.txt"
-    return Run(processes.start(driver.main, arguments, output), output)
+    return Run(processes.start(driver.main, arguments, output, directory=directory), output)
 
 
-def assert_a_plain_run_completes(url: str, dataset: Dataset, *options: str) -> str:
+def assert_a_plain_run_completes(url: str, dataset: Dataset, *options: str, root: str = "") -> str:
     """Runs once more, undisturbed: it ends well and everything is there exactly once. Returns what it said."""
-    code, output = start(url, dataset, *options, check=True).finish()
+    code, output = start(url, dataset, *options, root=root, check=True).finish()
     assert code == 0, output
     (line,) = [line for line in output.splitlines() if line.startswith("WRONGS ")]
     assert json.loads(line.removeprefix("WRONGS ")) == [], output

@@ -57,7 +57,8 @@ def owned(file: PendingFile, **values: Any) -> FileRecord:
         digest=xxhash.xxh3_128_hexdigest(CONTENT),
         load_state="committed",
     )
-    return replace(whole, **values)
+    record = replace(whole, **values)
+    return replace(record, at_end=record.end >= record.size)
 
 
 def held(state: str = "assigned", **values: Any) -> Holding:
@@ -219,7 +220,14 @@ def test_a_file_that_comes_again_is_told_by_its_content(storage: LocalStorage, f
     whole = owned(file, etag="before", state="finalized", load_state="finalized")
     assert assigned(storage, file, whole) == Assignment(loaded=[(file, [whole])])
     parts = [
-        replace(whole, start=start, end=end, load_id=name, digest=xxhash.xxh3_128_hexdigest(CONTENT[start:end]))
+        replace(
+            whole,
+            start=start,
+            end=end,
+            load_id=name,
+            at_end=end == file.size,
+            digest=xxhash.xxh3_128_hexdigest(CONTENT[start:end]),
+        )
         for name, start, end in (("second", 8, 32), ("first", 0, 8))
     ]
     assert assigned(storage, file, *parts) == Assignment(loaded=[(file, parts[::-1])])

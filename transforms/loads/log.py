@@ -36,8 +36,8 @@ _FILE_COLUMNS = """
     f.path AS path, f.load_id AS load_id, f.range_start AS start, f.range_end AS end, f.position AS position,
     f.size AS size, f.etag AS etag, toUnixTimestamp64Milli(f.modified_at) AS modified_ms,
     toUnixTimestamp64Milli(f.timestamp) AS timestamp_ms, f.project_id AS project_id, toString(f.state) AS state,
-    f.version AS version, f.digest AS digest, f.lines AS lines, f.rejected AS rejected, f.moved_to AS moved_to,
-    f.error AS error
+    f.version AS version, f.at_end AS at_end, f.digest AS digest, f.lines AS lines, f.rejected AS rejected,
+    f.moved_to AS moved_to, f.error AS error
 """
 
 

@@ -62,6 +62,7 @@ FILES_SCHEMA = pa.schema(
         ("project_id", pa.string()),
         ("state", pa.string()),
         ("version", pa.uint64()),
+        ("at_end", pa.bool_()),
         ("digest", pa.string()),
         ("lines", pa.uint64()),
         ("rejected", pa.uint64()),
@@ -146,6 +147,8 @@ class FileRecord:
     project_id: str
     state: str
     version: int
+    at_end: bool = True
+    """Whether it ends where the file ended when it was loaded, perhaps in the middle of a line."""
     digest: str = ""
     lines: int = 0
     rejected: int = 0
@@ -165,14 +168,6 @@ class FileRecord:
     def committed(self) -> bool:
         """Whether all its rows are acknowledged, and are not those of a load that goes on."""
         return self.state in COMMITTED and self.load_state in COMMITTED
-
-    @property
-    def may_end_in_a_line(self) -> bool:
-        """Whether it ends where its file ended once, perhaps in the middle of a line that was taken for one.
-
-        Other slices end where a line does, or, in version 0.1, in a line that they have to its end.
-        """
-        return self.end >= self.size or self.version >= _REVISION
 
     def slice(self, root: str) -> Slice:
         """The slice as its load has it."""
@@ -207,6 +202,7 @@ class FileRecord:
             "project_id": self.project_id,
             "state": self.state,
             "version": self.version,
+            "at_end": self.at_end,
             "digest": self.digest,
             "lines": self.lines,
             "rejected": self.rejected,
@@ -232,6 +228,7 @@ def file_record(load: Load, part: Slice, path: str, state: str, outcome: SliceOu
         project_id=part.project_id,
         state=state,
         version=version(load.attempt, state),
+        at_end=part.end >= part.size,
         digest=outcome.digest,
         lines=outcome.lines,
         rejected=outcome.rejected,
