@@ -333,14 +333,21 @@ def test_a_server_that_is_away_for_a_look_is_named(
 
 def test_files_that_another_run_has_are_left_to_it_and_said(server: ClickHouseEndpoint, events: Path) -> None:
     line = on_server(server)
+    held = server.fault("hold", "INSERT INTO `?mastra_admin_(traces|spans|logs|metrics|scores)`? ", nth=7)
     running = line.start(f"--input={events}", "--json", *SMALL_LOADS)
-    running.wait_for(lambda: bool(processed(events)))
+
+    def has_moved_what_it_has_committed() -> bool:
+        states = line.run("status", f"--input={events}", "--json").json["inputs"][0]["loads"]
+        return states.keys() == {"assigned", "finalized"}
+
+    running.wait_for(lambda: bool(server.struck(held) and processed(events) and has_moved_what_it_has_committed()))
     running.process.send_signal(signal.SIGSTOP)
     try:
         left = len(pending(events))
         other = line.run(f"--input={events}")
         status = line.run("status", f"--input={events}", "--json").json["inputs"][0]
     finally:
+        server.clear_faults()
         running.process.send_signal(signal.SIGCONT)
     assert (other.code, other.out) == (0, "")
     owner = rf"run [0-9a-f]{{8}} \(host {re.escape(os.uname().nodename)}, active \d+ s ago\)"
