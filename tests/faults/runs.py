@@ -11,8 +11,8 @@ from tests.faults import driver
 from tests.support import processes
 from tests.support.dataset import Dataset
 
-SMALL = ("--load_bytes=20K", "--block_bytes=6K", "--inserts_in_flight=2", "--retry_delay=0.1")
-"""So that the small dataset makes several loads of several blocks."""
+SMALL = ("--load_bytes=20K", "--block_bytes=6K", "--inserts_in_flight=2", "--retry_delay=0.1", "--max_files=5")
+"""So that the small dataset makes several loads of several blocks, which are recorded and committed in several groups."""
 
 
 @dataclass
@@ -40,16 +40,18 @@ def start(
     root: str = "",
     kill: str = "",
     hold: Path | None = None,
+    pause: Path | None = None,
     check: bool = False,
 ) -> Run:
     """Starts an ingest of a dataset that was saved beside its root as `dataset.json`, and runs in that directory.
 
-    It kills itself where `kill` says, or holds at the point that `hold` is named after and makes that file. `root` is how
-    the input is given if not by the dataset's own root.
+    It kills itself where `kill` says, or holds at the point that `hold` is named after and makes that file, or is paused at
+    that of `pause` until it is sent SIGCONT. `root` is how the input is given if not by the dataset's own root.
     """
     directory = Path(dataset.root).parent
     arguments = [f"--kill={kill}"] if kill else []
     arguments += [f"--hold={hold.name},{hold}"] if hold else []
+    arguments += [f"--pause={pause.name},{pause}"] if pause else []
     arguments += [f"--check={directory / 'dataset.json'}"] if check else []
     arguments += ["--", "ingest", f"--input={root or dataset.root}", f"--clickhouse_url={url}", *SMALL, *options]
     output = directory / f"output-{len(list(directory.glob('output-*')))}.txt"
