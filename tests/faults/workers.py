@@ -24,9 +24,8 @@ from tests.support.dataset import Dataset
 from transforms.clickhouse import ClickHouse
 from transforms.storage.local import LocalStorage
 
-LEASE_ENV = "BEAM_PIPELINE_LEASE_S"
-"""How long a run that gives no sign of life keeps its loads, in seconds."""
 LEASE_S = 3
+"""How long a run that gives no sign of life keeps its loads, in seconds."""
 
 MOMENTS = {
     "before an insert": Point(ClickHouse, "insert", "before", nth=4, condition=into_events),
@@ -116,7 +115,7 @@ def loop(arguments: list[str]) -> int:
     """Looks for files and loads them until a file is there that says that it is enough: INPUT URL FILE."""
     root, url, enough = arguments
     clickhouse = ClickHouseConfig(url, retry_delay_s=0.1)
-    worker = IngestionWorker(IngestConfig(root, clickhouse, load_bytes=20_000, block_bytes=6_000))
+    worker = IngestionWorker(IngestConfig(root, clickhouse, load_bytes=20_000, block_bytes=6_000, lease_s=LEASE_S))
     worker.init()
     while not Path(enough).exists():
         result = worker.process_once()
@@ -135,7 +134,8 @@ def start(
     """Starts an ingest with a short lease: stopped as by SIGSTOP at a moment, or held there while its file is there."""
     arguments = [f"--stop={stop}"] if stop else []
     arguments += [f"--hold={hold[0]},{hold[1]}"] if hold else []
-    arguments += [f"--clock={clock}", "--", "ingest", f"--input={dataset.root}", f"--clickhouse_url={url}", *SMALL]
+    arguments += [f"--clock={clock}", "--", "ingest", f"--input={dataset.root}", f"--clickhouse_url={url}"]
+    arguments += [*SMALL, f"--lease={LEASE_S}s"]
     return _start(ingest, [*arguments, *options], Path(dataset.root).parent)
 
 
@@ -146,8 +146,7 @@ def start_loop(url: str, dataset: Dataset, enough: Path) -> Run:
 def _start(main: object, arguments: list[str], directory: Path) -> Run:
     output = directory / f"output-{len(list(directory.glob('output-*')))}.txt"
     output.touch()  # its number is taken
-    environment = os.environ | {LEASE_ENV: str(LEASE_S)}
-    return Run(processes.start(main, arguments, output, environment=environment), output)  # type: ignore[arg-type]
+    return Run(processes.start(main, arguments, output), output)  # type: ignore[arg-type]
 
 
 def is_stopped(run: Run) -> bool:
