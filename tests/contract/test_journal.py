@@ -18,7 +18,7 @@ from tests.support.query_reads import CountingClient
 from transforms.clickhouse import ClickHouse
 from transforms.loads import Load, Slice, make_load
 from transforms.loads import journal as module
-from transforms.loads.journal import JOURNAL_TABLE, Holding, Journal, Tail
+from transforms.loads.journal import JOURNAL_TABLE, Holding, Journal, Tail, wait_ms
 from transforms.loads.log import LoadLog
 from transforms.loads.rows import LOADS_TABLE, LoadRecord
 
@@ -227,6 +227,12 @@ def test_the_history_may_be_of_the_attempt_before(client: ClickHouse) -> None:
     write(client, [load], "committed")
     (holding,) = journal.look().unfinished.values()
     assert (holding.attempt, holding.state) == (2, "committed")
+
+
+def test_a_load_that_fails_again_and_again_waits_longer_each_time() -> None:
+    """But not at first: most failures are over by the third attempt."""
+    assert [wait_ms(attempt) for attempt in range(1, 9)] == [0, 0, *(30_000 * 2**n for n in range(6))]
+    assert [wait_ms(attempt) for attempt in (10, 100, 1000)] == [3_600_000] * 3
 
 
 def test_a_load_that_fails_again_and_again_waits_by_the_server_s_clock(client: ClickHouse) -> None:

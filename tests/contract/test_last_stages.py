@@ -42,7 +42,9 @@ def client(embedded_admin: ClickHouse) -> Iterator[ClickHouse]:
 
 @pytest.fixture
 def config(client: ClickHouse, tmp_path: Path) -> IngestConfig:
-    return IngestConfig(input=str(tmp_path), clickhouse=client.config, run_id="the run", load_bytes=10_000)
+    return IngestConfig(
+        input=str(tmp_path), clickhouse=client.config, run_id="the run", load_bytes=10_000, block_bytes=16
+    )
 
 
 class TestWriteBlocks:

@@ -344,7 +344,7 @@ def test_a_file_has_one_owner_whatever_its_names(client: ClickHouse, storage: Lo
 def test_a_file_is_loaded_when_its_loads_have_all_of_it(client: ClickHouse, storage: LocalStorage) -> None:
     """A file in two loads, of which one is committed: the rest of the file is a load of its own, and then it is only moved."""
     (file,) = write(storage, "a.jsonl", content="0123456\n" * 4)
-    first, second = record(client, storage, load_bytes=16)
+    first, second = record(client, storage, load_bytes=16, block_bytes=16)
     log = log_of(client, storage)
 
     def loaded(etag: str) -> int:
@@ -353,11 +353,11 @@ def test_a_file_is_loaded_when_its_loads_have_all_of_it(client: ClickHouse, stor
     commit(log, first, {0: SliceOutcome(4, 0, "")})
     assert (loaded(file.etag), loaded("another etag")) == (16, 0)
     log.release(second, {0: "could not be read"})
-    (rest,) = record(client, storage, "run-2", load_bytes=16)
+    (rest,) = record(client, storage, "run-2", load_bytes=16, block_bytes=16)
     assert [(part.start, part.end) for part in rest.slices] == [(16, 32)]
     commit(log, rest, {})
     assert loaded(file.etag) == 32
-    assert record(client, storage, "run-3", load_bytes=16) == []
+    assert record(client, storage, "run-3", load_bytes=16, block_bytes=16) == []
     assert write(storage) == [] and Path(storage.root, "trace", "p", "processed", "a.jsonl").exists()
     records = log.files([file.path])[file.path]
     assert {(one.state, one.moved_to) for one in records if one.state != "released"} == {

@@ -107,7 +107,9 @@ def make_case(tmp_path: Path) -> MakeCase:
             one, other = ((event("log", f"{file}-{line}"), f"{file}-{line}") for line in range(2))
             dataset.add_file("log", "p", f"20261120T12000{file}Z_00.jsonl", [one, ("broken", None), other])
         # Each file is a chunk, so that one may be moved while the other is read.
-        config = IngestConfig(dataset.root, client.config, run_id="the run", load_bytes=load_bytes, block_bytes=300)
+        config = IngestConfig(
+            dataset.root, client.config, run_id="the run", load_bytes=load_bytes, block_bytes=min(300, load_bytes)
+        )
         return Case(client, config, Worker(client, config).record(), files)
 
     return make

@@ -147,7 +147,7 @@ def test_an_input_may_have_any_name(tmp_path: Path, embedded: ClickHouse) -> Non
     assert counts(run(IngestConfig(input=str(root), clickhouse=embedded.config))) == (0, 0, {}, 0)
     assert os.listdir(root / "trace/p/processed") == [NAME]
     (log,) = embedded.query(f"SELECT any(input) AS input, any(path) AS path FROM {LOADS_TABLE}, {FILES_TABLE}")
-    assert log == {"input": str(root), "path": str(root / "trace/p" / NAME)}
+    assert log == {"input": str(root), "path": f"trace/p/{NAME}"}
 
 
 def test_an_embedded_database_lies_beside_an_input_of_any_name(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_files_of_a_load_that_failed_before_are_not_said_to_be_another_run_s(
     assert first.err.endswith("what failed is still pending, and the next run tries it again\n")
     second = command("ingest", "--max_rejected=0")
     assert second.code == 1 and "another run" not in second.err
-    assert "3 of 6 lines are bad, more than --max_rejected=0 allows" in second.err
+    assert second.err.count("1 of 2 lines are bad, more than --max_rejected=0 allows") == 3
     assert "3 files are still pending: their loads were begun by an earlier run" in second.err
     assert "the next run tries again" in second.err
     assert command("ingest", "--json").json["files_processed"] == 3

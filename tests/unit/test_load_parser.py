@@ -1,6 +1,6 @@
 """What a load's files become when they are read for the first time: blocks, and what is said of each slice.
 
-What an earlier attempt has left in the tables is looked at in tests/contract/test_load_parser.py.
+What an earlier attempt has left in the tables is looked at in tests/contract/test_loads_taken_up.py.
 """
 
 from __future__ import annotations
