@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from beam_pipeline.schema import SchemaOptions, run_migrations
+from beam_pipeline.schema import SchemaOptions
 from tests.support.dataset import event
+from tests.support.tables import make_tables
 from transforms.blocks import insert_block as module
 from transforms.blocks.insert_block import insert_block
 from transforms.blocks.receipts import read_receipts
@@ -22,7 +23,7 @@ TRACES = TABLES["trace"]
 @pytest.fixture
 def client(clickhouse: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> ClickHouse:
     monkeypatch.setattr(module, "SETTLE_S", 0.05)
-    run_migrations(clickhouse, SchemaOptions(dedup_window=1000))
+    make_tables(clickhouse, SchemaOptions(dedup_window=1000))
     return clickhouse
 
 

@@ -14,8 +14,9 @@ import pytest
 
 from beam_pipeline import ClickHouseQueryProvider, IngestionWorker, SchemaOptions
 from tests.support.dataset import event
+from tests.support.tables import make_tables
 from transforms import match_files
-from transforms.clickhouse import ClickHouse, ClickHouseConfig
+from transforms.clickhouse import ClickHouse
 from transforms.config import IngestConfig
 
 HOURS = ("2100-11-20T12:00:00.000Z", "2100-11-20T13:00:00.000Z")
@@ -23,13 +24,17 @@ MONTHS = (10, 11)
 Delivered = dict[str, dict[str, Any]]
 
 
+FOR_EVER = SchemaOptions(ttl_days=0, logs_ttl_days=0)
+
+
 @pytest.fixture
-def config(tmp_path: Path, embedded_config: ClickHouseConfig) -> IngestConfig:
-    return IngestConfig(input=str(tmp_path), clickhouse=embedded_config)
+def config(tmp_path: Path, embedded: ClickHouse) -> IngestConfig:
+    make_tables(embedded, FOR_EVER)
+    return IngestConfig(input=str(tmp_path), clickhouse=embedded.config)
 
 
 def worker(config: IngestConfig) -> IngestionWorker:
-    made = IngestionWorker(config, schema=SchemaOptions(ttl_days=0, logs_ttl_days=0))
+    made = IngestionWorker(config, schema=FOR_EVER)
     made.init()
     return made
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from beam_pipeline.schema import SchemaOptions, run_migrations
+from beam_pipeline.schema import SchemaOptions
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
+from tests.support.tables import make_tables
 from transforms.adopt_loads import adopt_loads
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 from transforms.config import IngestConfig
@@ -31,7 +32,7 @@ COUNTS = LoadCounts(lines=7, inserted=5, rejected=2, expired=1, blocks=2, durati
 
 @pytest.fixture
 def client(clickhouse: ClickHouse) -> ClickHouse:
-    run_migrations(clickhouse, SchemaOptions(dedup_window=1000))
+    make_tables(clickhouse, SchemaOptions(dedup_window=1000))
     return clickhouse
 
 
@@ -86,7 +87,7 @@ def test_a_load_is_read_as_it_was_recorded(client: ClickHouse, storage: LocalSto
 
 def test_later_versions_begin_behind_those_of_every_load(embedded: ClickHouse) -> None:
     """Loads of many chunks, of which some rows come in many inserts, as the log alone knows them."""
-    run_migrations(embedded)
+    make_tables(embedded)
     log = LoadLog(embedded, input_root="/in", run_id="r")
     assert log.versions_end_ms() == 0
     choose = random.Random(1)
@@ -297,7 +298,7 @@ def test_a_server_that_fails_at_any_write_changes_nothing_of_what_is_recorded(
     if http_config.url != endpoint.url:
         pytest.skip("a real server does not fail when it is asked to")
     with replace(http_config, retry_delay_s=0.001).connect() as client:
-        run_migrations(client, SchemaOptions(dedup_window=1000))
+        make_tables(client, SchemaOptions(dedup_window=1000))
         undisturbed = endpoint.fault("delay", "INSERT INTO .*ingest_(loads|files)", times=0)
         every_write(log_of(client, storage), storage)
         recorded, writes = last_words(client), endpoint.struck(undisturbed)

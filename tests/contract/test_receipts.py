@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from beam_pipeline.schema import SchemaOptions, run_migrations
+from beam_pipeline.schema import SchemaOptions
 from tests.support.dataset import event
+from tests.support.tables import make_tables
 from transforms.blocks.receipts import read_receipts
 from transforms.blocks.row_block import cut_blocks
 from transforms.clickhouse import ClickHouse
@@ -12,7 +13,7 @@ from transforms.events.parsing import ChunkParser
 
 
 def test_receipts_tell_what_the_server_has(clickhouse: ClickHouse) -> None:
-    run_migrations(clickhouse, SchemaOptions(dedup_window=1000))
+    make_tables(clickhouse, SchemaOptions(dedup_window=1000))
     lines = [event(kind, f"{kind}-{n}", at=f"2100-0{n + 1}-01") for kind in TABLES for n in range(2)]
     parser = ChunkParser()
     parser.add("\n".join([*lines, "bad", "worse"]).encode(), LineSource("f", "trace", "p", 0, 0, 1))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from beam_pipeline.schema import SchemaOptions, run_migrations
+from beam_pipeline.schema import SchemaOptions
 from tests.support.dataset import event
+from tests.support.tables import make_tables
 from transforms.blocks.resume import without_present
 from transforms.blocks.row_block import cut_blocks
 from transforms.clickhouse import ClickHouse
@@ -28,7 +29,7 @@ def span(identity: str, trace_id: str, at: str = ROOT, **fields: object) -> str:
 @pytest.fixture
 def inserted(clickhouse: ClickHouse) -> ClickHouse:
     """Where the load's first chunk has inserted a span of trace a, and a line that was rejected."""
-    run_migrations(clickhouse, SchemaOptions(ttl_days=0, logs_ttl_days=0))
+    make_tables(clickhouse, SchemaOptions(ttl_days=0, logs_ttl_days=0))
     for block in cut_blocks("load", 0, parsed(span("1", "a"), "broken"), ingested_at_ms=1, block_rows=100):
         clickhouse.insert(block.table, block.rows, token=block.token)
     return clickhouse

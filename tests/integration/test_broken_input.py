@@ -16,6 +16,7 @@ from beam_pipeline import ClickHouseQueryProvider, IngestionWorker, ProcessingRe
 from beam_pipeline.commands.base import print_json
 from beam_pipeline.commands.query_events import event_json, print_events, print_events_csv
 from tests.support.dataset import DAY, event
+from tests.support.tables import make_tables
 from transforms.clickhouse import ClickHouse
 from transforms.config import IngestConfig
 from transforms.events import REJECTED_TABLE, TABLES
@@ -67,6 +68,7 @@ class Ingest:
 
 @pytest.fixture
 def ingest(tmp_path: Path, embedded: ClickHouse) -> Ingest:
+    make_tables(embedded)
     (tmp_path / "in").mkdir()
     return Ingest(tmp_path / "in", embedded)
 

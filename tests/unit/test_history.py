@@ -8,6 +8,7 @@ import pytest
 
 from beam_pipeline.history import History, RejectedFilter, RejectedLine
 from beam_pipeline.schema import run_migrations
+from tests.support.tables import make_tables
 from transforms.clickhouse import ClickHouse
 from transforms.events import REJECTED_TABLE
 from transforms.loads import Load, Slice, make_load
@@ -29,7 +30,7 @@ def load(name: str, *, created_ms: int = 0, files: int = 1) -> Load:
 
 @pytest.fixture
 def history(clickhouse: ClickHouse) -> History:
-    run_migrations(clickhouse)
+    make_tables(clickhouse)
     return History(clickhouse)
 
 

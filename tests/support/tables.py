@@ -1,0 +1,57 @@
+"""All tables and views in an empty database, without running the migrations each time.
+
+The migrations take some forty statements and look at the database in between. Once they have run in this process, what
+they made is known and made again from that: a statement for each table and view, and their rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from beam_pipeline.schema import SchemaOptions, run_migrations
+from transforms.clickhouse import ClickHouse
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the migrations have made in a database."""
+
+    database: str
+    statements: tuple[str, ...]
+    """Creates each table and view, in this database by name; views come behind what they read."""
+    rows: tuple[tuple[str, pa.Table], ...]
+    """What stands in the tables that are not empty, by table."""
+
+    @staticmethod
+    def read(client: ClickHouse) -> Made:
+        found = client.query(
+            "SELECT name, create_table_query, total_rows > 0 AS filled FROM system.tables "
+            "WHERE database = currentDatabase() ORDER BY endsWith(engine, 'View'), name"
+        )
+        rows = ((row["name"], client.query_arrow(f"SELECT * FROM {row['name']}")) for row in found if row["filled"])
+        return Made(client.config.database, tuple(row["create_table_query"] for row in found), tuple(rows))
+
+    def make(self, client: ClickHouse) -> None:
+        for statement in self.statements:
+            client.command(statement.replace(f"{self.database}.", f"{client.config.database}."))
+        for name, rows in self.rows:
+            client.insert(name, rows, idempotent=True)
+
+
+_made: dict[tuple[str, SchemaOptions], Made] = {}
+
+
+def make_tables(client: ClickHouse, options: SchemaOptions | None = None) -> None:
+    """Makes in an empty database what `run_migrations` makes there with these options.
+
+    The first time in this process, for a server and options, by `run_migrations` itself. Not for tests of migrations.
+    """
+    options = options or SchemaOptions(embedded=client.config.embedded)
+    key = (client.config.url, options)
+    if key in _made:
+        _made[key].make(client)
+    else:
+        run_migrations(client, options)
+        _made[key] = Made.read(client)
