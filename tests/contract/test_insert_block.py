@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from beam_pipeline.schema import SchemaOptions
+from tests.support.databases import make_tables
 from tests.support.dataset import event
-from tests.support.tables import make_tables
 from transforms.blocks import insert_block as module
 from transforms.blocks.insert_block import insert_block
 from transforms.blocks.receipts import read_receipts

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from beam_pipeline import ClickHouseQueryProvider, IngestionWorker, SchemaOptions
+from beam_pipeline import ClickHouseQueryProvider, IngestionWorker
+from tests.support.databases import FOR_EVER, make_tables
 from tests.support.dataset import event
-from tests.support.tables import make_tables
 from transforms import match_files
 from transforms.clickhouse import ClickHouse
 from transforms.config import IngestConfig
@@ -22,9 +22,6 @@ from transforms.config import IngestConfig
 HOURS = ("2100-11-20T12:00:00.000Z", "2100-11-20T13:00:00.000Z")
 MONTHS = (10, 11)
 Delivered = dict[str, dict[str, Any]]
-
-
-FOR_EVER = SchemaOptions(ttl_days=0, logs_ttl_days=0)
 
 
 @pytest.fixture

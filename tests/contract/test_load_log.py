@@ -14,7 +14,7 @@ import pytest
 
 from beam_pipeline.schema import SchemaOptions
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
-from tests.support.tables import make_tables
+from tests.support.databases import make_tables
 from transforms.adopt_loads import adopt_loads
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 from transforms.config import IngestConfig
@@ -31,9 +31,8 @@ COUNTS = LoadCounts(lines=7, inserted=5, rejected=2, expired=1, blocks=2, durati
 
 
 @pytest.fixture
-def client(clickhouse: ClickHouse) -> ClickHouse:
-    make_tables(clickhouse, SchemaOptions(dedup_window=1000))
-    return clickhouse
+def client(emptied: ClickHouse) -> ClickHouse:
+    return emptied
 
 
 @pytest.fixture
@@ -353,8 +352,6 @@ class TestAdoption:
     def test_not_what_this_run_recorded_itself(self, client: ClickHouse, storage: LocalStorage, load: Load) -> None:
         assert self.adopted(client, storage, "run-1") == []
 
-    def test_not_of_another_input(
-        self, client: ClickHouse, storage: LocalStorage, load: Load, clickhouse_config: ClickHouseConfig
-    ) -> None:
+    def test_not_of_another_input(self, client: ClickHouse, storage: LocalStorage, load: Load) -> None:
         other = LoadLog(client, input_root="/another", run_id="run-2")
         assert list(adopt_loads(other, storage, "run-2")) == []

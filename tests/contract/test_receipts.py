@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from beam_pipeline.schema import SchemaOptions
+from tests.support.databases import make_tables
 from tests.support.dataset import event
-from tests.support.tables import make_tables
 from transforms.blocks.receipts import read_receipts
 from transforms.blocks.row_block import cut_blocks
 from transforms.clickhouse import ClickHouse

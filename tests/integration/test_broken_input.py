@@ -15,8 +15,8 @@ import pytest
 from beam_pipeline import ClickHouseQueryProvider, IngestionWorker, ProcessingResult
 from beam_pipeline.commands.base import print_json
 from beam_pipeline.commands.query_events import event_json, print_events, print_events_csv
+from tests.support.databases import make_tables
 from tests.support.dataset import DAY, event
-from tests.support.tables import make_tables
 from transforms.clickhouse import ClickHouse
 from transforms.config import IngestConfig
 from transforms.events import REJECTED_TABLE, TABLES
@@ -145,7 +145,7 @@ def all_cases(
     tmp_path_factory: pytest.TempPathFactory, embedded_admin: ClickHouse
 ) -> Iterator[tuple[Ingest, ProcessingResult]]:
     """One run over all the cases, each a project with one file: none may disturb another."""
-    from tests.conftest import fresh_database
+    from tests.support.databases import fresh_database
 
     with fresh_database(embedded_admin) as config, config.connect() as client:
         ingest = Ingest(tmp_path_factory.mktemp("cases"), client)

@@ -14,8 +14,8 @@ from beam_pipeline import IngestionWorker, ProcessingResult
 from beam_pipeline.cli import main
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
 from tests.support.command_line import CommandLine, Finished
+from tests.support.databases import make_tables
 from tests.support.dataset import event
-from tests.support.tables import make_tables
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 from transforms.config import IngestConfig
 from transforms.loads.rows import FILES_TABLE, LOADS_TABLE

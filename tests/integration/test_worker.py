@@ -17,8 +17,8 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_pipeline import IngestionWorker, SchemaOutOfDate
 from beam_pipeline.generate import GenerateOptions, generate
+from tests.support.databases import make_tables
 from tests.support.dataset import Dataset, event, make_dataset, wrongs
-from tests.support.tables import make_tables
 from transforms import parse_jsonl
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 from transforms.config import IngestConfig

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from beam_pipeline.schema import SchemaOptions
-from tests.conftest import fresh_database
-from tests.support.tables import make_tables
+from tests.support.databases import fresh_database, make_tables
 from transforms.clickhouse import ClickHouse
 
 

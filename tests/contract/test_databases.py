@@ -1,15 +1,17 @@
-"""Tables that tests are given without running the migrations are those that the migrations make."""
+"""Databases that tests are given are as if the migrations had just made them."""
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
 from beam_pipeline.schema import SchemaOptions, check_schema_status, run_migrations
-from tests.conftest import fresh_database
-from tests.support.tables import make_tables
+from tests.support.databases import Made, empty_tables, fresh_database
+from tests.unit.schema.rows import batch, event
 from transforms.clickhouse import ClickHouse
+from transforms.events import TABLES
 
 LOOKS = (
     "SELECT * EXCEPT (uuid, data_paths, metadata_path, metadata_modification_time, dependencies_database, "
@@ -38,17 +40,25 @@ def everything(client: ClickHouse) -> list[list[dict[str, Any]]]:
     ]
 
 
-@pytest.mark.parametrize(
-    "options", [None, SchemaOptions(ttl_days=0, logs_ttl_days=0), SchemaOptions(dedup_window=1000, logs_ttl_days=7)]
-)
+@pytest.mark.parametrize("options", [None, SchemaOptions(dedup_window=1000, ttl_days=0, logs_ttl_days=7)])
 def test_copies_are_what_the_migrations_make(clickhouse: ClickHouse, options: SchemaOptions | None) -> None:
     run_migrations(clickhouse, options)
-    migrated = everything(clickhouse)
-    assert all(migrated)
-    for _ in range(2):
-        with fresh_database(clickhouse) as config, config.connect() as client:
-            make_tables(client, options)
-            assert everything(client) == migrated
-            assert check_schema_status(client).up_to_date
-            report = run_migrations(client, options)
-            assert (report.applied, report.changed) == ([], [])
+    with fresh_database(clickhouse) as config, config.connect() as client:
+        Made.read(clickhouse).make(client)
+        assert everything(client) == everything(clickhouse)
+        assert check_schema_status(client).up_to_date
+        report = run_migrations(client, options)
+        assert (report.applied, report.changed) == ([], [])
+
+
+def test_tables_that_were_emptied_have_forgotten_what_was_inserted(shared: ClickHouse) -> None:
+    before = everything(shared)
+    for event_type, table in TABLES.items():
+        rows = batch(event_type, [event(event_type, datetime(2100, 11, 20, tzinfo=timezone.utc))])
+        counts = f"SELECT (SELECT count() FROM {table.table}) AS rows, (SELECT sum(count) FROM {table.stats_view}) AS counted"
+        for token in ("a token", "a token", None, None):
+            for _ in range(2):
+                shared.insert(table.table, rows, token=token)
+            assert shared.query(counts) == [{"rows": 1, "counted": 1}]
+            empty_tables(shared)
+    assert everything(shared) == before

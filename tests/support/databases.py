@@ -1,4 +1,4 @@
-"""All tables and views in an empty database, without running the migrations each time.
+"""Databases for tests: fresh ones, and all tables in them without running the migrations each time.
 
 The migrations take some forty statements and look at the database in between. Once they have run in this process, what
 they made is known and made again from that: a statement for each table and view, and their rows.
@@ -6,12 +6,30 @@ they made is known and made again from that: a statement for each table and view
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from beam_pipeline.schema import SchemaOptions, run_migrations
-from transforms.clickhouse import ClickHouse
+from beam_pipeline.schema.tables import MIGRATIONS_TABLE
+from transforms.clickhouse import ClickHouse, ClickHouseConfig
+
+FOR_EVER = SchemaOptions(ttl_days=0, logs_ttl_days=0)
+"""Nothing expires."""
+
+
+@contextmanager
+def fresh_database(admin: ClickHouse) -> Iterator[ClickHouseConfig]:
+    """Makes a database and drops it."""
+    database = f"t_{uuid.uuid4().hex[:12]}"
+    admin.command(f"CREATE DATABASE {database}")
+    try:
+        yield replace(admin.config, database=database)
+    finally:
+        admin.command(f"DROP DATABASE {database} SYNC")
 
 
 @dataclass(frozen=True)
@@ -55,3 +73,12 @@ def make_tables(client: ClickHouse, options: SchemaOptions | None = None) -> Non
     else:
         run_migrations(client, options)
         _made[key] = Made.read(client)
+
+
+def empty_tables(client: ClickHouse) -> None:
+    """Takes all rows out of the tables, and with them the tokens of their inserts: what comes again counts again."""
+    for row in client.query(
+        "SELECT DISTINCT table FROM system.parts WHERE database = currentDatabase() AND table != {migrations:String}",
+        {"migrations": MIGRATIONS_TABLE},
+    ):
+        client.command(f"TRUNCATE TABLE {row['table']}")
