@@ -16,7 +16,7 @@ import tenacity.nap
 from hypothesis import settings
 
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
-from tests.support.databases import FOR_EVER, empty_tables, fresh_database, make_tables
+from tests.support.databases import FOR_EVER, empty_tables, fresh_database, make_database_to_copy, make_tables
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 
 # How long an example takes says how busy the machine is.
@@ -138,6 +138,12 @@ def emptied(shared: ClickHouse) -> ClickHouse:
     """The module's database with empty tables: as a fresh one to who does not ask how old it is, in a tenth of the time."""
     empty_tables(shared)
     return shared
+
+
+@pytest.fixture(scope="session")
+def database_to_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of an embedded database that has all tables and that nobody has open, for `copy_database`."""
+    return make_database_to_copy(tmp_path_factory.mktemp("tables") / "clickhouse")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.faults import driver
 from tests.support import processes
 from tests.support.dataset import Dataset
+from transforms.clickhouse import ClickHouseConfig
 
 SMALL = ("--load_bytes=20K", "--block_bytes=6K", "--inserts_in_flight=2", "--retry_delay=0.1")
 """So that the small dataset makes several loads of several blocks."""
@@ -34,7 +35,12 @@ class Run:
 
 
 def start(
-    url: str, dataset: Dataset, *options: str, kill: str = "", hold: Path | None = None, check: bool = False
+    database: ClickHouseConfig,
+    dataset: Dataset,
+    *options: str,
+    kill: str = "",
+    hold: Path | None = None,
+    check: bool = False,
 ) -> Run:
     """Starts an ingest of a dataset that was saved beside its root as `dataset.json`.
 
@@ -44,14 +50,15 @@ def start(
     arguments = [f"--kill={kill}"] if kill else []
     arguments += [f"--hold={hold.name},{hold}"] if hold else []
     arguments += [f"--check={directory / 'dataset.json'}"] if check else []
-    arguments += ["--", "ingest", f"--input={dataset.root}", f"--clickhouse_url={url}", *SMALL, *options]
+    arguments += ["--", "ingest", f"--input={dataset.root}", f"--clickhouse_url={database.url}"]
+    arguments += [f"--clickhouse_database={database.database}", *SMALL, *options]
     output = directory / f"output-{len(list(directory.glob('output-*')))}.txt"
     return Run(processes.start(driver.main, arguments, output), output)
 
 
-def assert_a_plain_run_completes(url: str, dataset: Dataset, *options: str) -> str:
+def assert_a_plain_run_completes(database: ClickHouseConfig, dataset: Dataset, *options: str) -> str:
     """Runs once more, undisturbed: it ends well and everything is there exactly once. Returns what it said."""
-    code, output = start(url, dataset, *options, check=True).finish()
+    code, output = start(database, dataset, *options, check=True).finish()
     assert code == 0, output
     (line,) = [line for line in output.splitlines() if line.startswith("WRONGS ")]
     assert json.loads(line.removeprefix("WRONGS ")) == [], output

@@ -6,15 +6,19 @@ they made is known and made again from that: a statement for each table and view
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pyarrow as pa
 
+from beam_pipeline.cli import main
 from beam_pipeline.schema import SchemaOptions, run_migrations
 from beam_pipeline.schema.tables import MIGRATIONS_TABLE
+from tests.support import processes
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 
 FOR_EVER = SchemaOptions(ttl_days=0, logs_ttl_days=0)
@@ -82,3 +86,17 @@ def empty_tables(client: ClickHouse) -> None:
         {"migrations": MIGRATIONS_TABLE},
     ):
         client.command(f"TRUNCATE TABLE {row['table']}")
+
+
+def make_database_to_copy(directory: Path) -> Path:
+    """Makes an embedded database with all tables in a directory, by the command that makes them, in its own process."""
+    said = directory.with_name(f"{directory.name}.txt")
+    process = processes.start(main, ["migrate", f"--clickhouse_url=chdb://{directory}"], said)
+    process.join()
+    assert process.exitcode == 0, said.read_text()
+    return directory
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Copies an embedded database that nobody has open. Its links lead from within to within."""
+    shutil.copytree(source, target, symlinks=True)
