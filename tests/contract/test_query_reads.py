@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from beam_pipeline.query import ClickHouseQueryProvider
-from tests.conftest import fresh_database
+from tests.support.databases import fresh_database
 from tests.support.query_month import DAYS, START, an_id, fill
 from tests.support.query_reads import CountingClient
 from transforms.clickhouse import ClickHouse

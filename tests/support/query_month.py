@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from beam_pipeline.schema import SchemaOptions, run_migrations
+from tests.support.databases import FOR_EVER, make_tables
 from transforms.clickhouse import ClickHouse
 
 PROJECTS = 20
@@ -24,7 +24,7 @@ _SENTENCE = "the quick brown fox jumps over the lazy dog while the agent thinks 
 
 def fill(client: ClickHouse, rows: int) -> None:
     """Makes all tables, with so many rows in the order of time, in loads of a day, each thousandth event twice."""
-    run_migrations(client, SchemaOptions(ttl_days=0, logs_ttl_days=0))
+    make_tables(client, FOR_EVER)
     per_day = rows // DAYS
     for day in range(DAYS):
         first = int((START + timedelta(days=day)).timestamp() * 1000)
