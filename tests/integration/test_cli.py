@@ -155,13 +155,15 @@ def test_rejected_lines_come_back_byte_for_byte_and_can_be_fed_again(line: Comma
         (2, len(good) + 1),
         (4, len(good) + 22),
     ]
-    assert all(row["file"] == str(file) and row["project_id"] == "p1" and row["reason"] for row in listed["rejected"])
-    table = line.run("rejected", "list", f"--input={directory}", f"--file={file.name}", "--line=2").out
-    assert "malformed JSON" in table and "1 of 1 rejected line\n" in table
+    within = f"log/p1/{file.name}"
+    assert all(row["file"] == within and row["project_id"] == "p1" and row["reason"] for row in listed["rejected"])
+    for name in (file.name, within, file):
+        table = line.run("rejected", "list", f"--input={directory}", f"--file={name}", "--line=2").out
+        assert "malformed JSON" in table and "1 of 1 rejected line\n" in table
     assert line.run("rejected", f"--input={directory}", "--reason=no such reason").out == "0 of 0 rejected lines\n"
 
     shown = line.run("rejected", "show", f"--input={directory}").out
-    assert "\x1b" not in shown and "\\x1b[31m\\xff" in shown and f"file:        {file}" in shown
+    assert "\x1b" not in shown and "\\x1b[31m\\xff" in shown and f"file:        {within}\n" in shown
     showing = line.start("rejected", "show", "--raw", f"--input={directory}", "--line=4")
     raw = showing.process.communicate(timeout=60)[0]
     assert raw == odd + b"\n"
@@ -304,16 +306,29 @@ def test_a_server_that_dies_in_the_middle_costs_a_second_run(tmp_path: Path, eve
     assert list(loads) == ["finalized"] and loads["finalized"]["lines"] == EVENTS
 
 
-def test_a_server_that_is_away_for_the_first_question_is_named(server: ClickHouseEndpoint, events: Path) -> None:
+@pytest.mark.parametrize(
+    ("nth", "named"),
+    [
+        (1, "error: http://127.0.0.1:"),
+        (2, "what earlier runs left could not be taken up: http://127.0.0.1:"),
+        (3, "could not be assigned to a load: http://127.0.0.1:"),
+    ],
+    ids=["the run's first look", "AdoptLoads", "RecordLoads"],
+)
+def test_a_server_that_is_away_for_a_look_is_named(
+    server: ClickHouseEndpoint, events: Path, nth: int, named: str
+) -> None:
     line = on_server(server)
     assert line.run("migrate").code == 0
-    server.fault("status", "state != 'finalized'", times=0)
+    server.fault("status", "state != 'finalized'", nth=nth, times=3)
     try:
         broken = line.run(f"--input={events}", "--retry_delay=10ms")
     finally:
         server.clear_faults()
-    assert broken.code == 1 and broken.out == "" and "AdoptLoads" in broken.err
+    assert broken.code == 1 and named in broken.err and "answered with HTTP status 500" in broken.err
+    assert (broken.out == "") == bool(pending(events)) == (nth != 2)
     assert line.run(f"--input={events}").code == 0
+    assert pending(events) == []
 
 
 def test_files_that_another_run_has_are_left_to_it_and_said(server: ClickHouseEndpoint, events: Path) -> None:
@@ -328,7 +343,8 @@ def test_files_that_another_run_has_are_left_to_it_and_said(server: ClickHouseEn
     finally:
         running.process.send_signal(signal.SIGCONT)
     assert (other.code, other.out) == (0, "")
-    assert f"{left} files skipped: another run that is under way is loading them" in other.err
+    owner = rf"run [0-9a-f]{{8}} \(host {re.escape(os.uname().nodename)}, active \d+ s ago\)"
+    assert re.search(f"{left} files skipped: being loaded by {owner}", other.err)
     assert {load["owner_lives"] for load in status["unfinished"]} == {True}
     assert running.finish().code == 0 and pending(events) == []
     assert line.run("status", f"--input={events}", "--json").json["inputs"][0]["loads"]["finalized"]["lines"] == EVENTS
