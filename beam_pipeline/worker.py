@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 import uuid
@@ -288,6 +289,8 @@ class IngestionWorker:
         options = PipelineOptions(self._runner_options)
         # Beam's DirectRunner would fall back to a slow one that miscounts, for a pipeline with batches like this one.
         pipeline = beam.Pipeline(FnApiRunner() if self._is_local() else None, options=options)
+        # Beam makes a directory that ours has no use for, and that a killed process would leave behind.
+        shutil.rmtree(pipeline.local_tempdir, ignore_errors=True)
         build_pipeline(pipeline, config)
         result = pipeline.run()
         result.wait_until_finish()

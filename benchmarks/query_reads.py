@@ -24,6 +24,7 @@ from datetime import timedelta
 from typing import Any
 
 from beam_pipeline.query import ClickHouseQueryProvider
+from tests.support.databases import FOR_EVER, make_tables
 from tests.support.query_month import DAYS, START, an_id, fill
 from tests.support.query_reads import CountingClient
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
@@ -201,6 +202,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as directory,
         ClickHouseConfig(f"chdb://{directory}/ch").connect(create=True) as client,
     ):
+        make_tables(client, FOR_EVER)
         fill(client, arguments.rows)
         for name, question in questions(client, arguments.rows).items():
             total = client.query(f"SELECT count() AS n FROM mastra_admin_{question.table}")[0]["n"]

@@ -215,6 +215,7 @@ class LoadParser:
             else:
                 released[position] = reason
         if released:
+            self._stage.lease.check(self.load.load_id, self.load.attempt)
             self._stage.log.release(self.load, released)
             self.load = replace(self.load, released=self.load.released | set(released))
             for position in released:
@@ -338,9 +339,17 @@ class LoadParser:
         parsed = parser.finish()
         rejected: Counter[int] = Counter()
         if parsed.rejected is not None:
-            by_path = {self._stage.log.within(part.path): part.position for part, _ in pieces}
-            for path, count in Counter(parsed.rejected.column("file").to_pylist()).items():
-                rejected[by_path[path]] += count
+            places: dict[str, list[tuple[int, int]]] = {}
+            for part, lines in pieces:
+                places.setdefault(self._stage.log.within(part.path), []).append((lines.offset, part.position))
+            for path, offset in zip(
+                parsed.rejected.column("file").to_pylist(),
+                parsed.rejected.column("byte_offset").to_pylist(),
+                strict=True,
+            ):
+                # A load may have several parts of one file.
+                _, position = max(place for place in places[path] if place[0] <= offset)
+                rejected[position] += 1
         return parsed, read, rejected
 
     def _too_many(self, read: Counter[int], more: Counter[int]) -> tuple[int, str]:

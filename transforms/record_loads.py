@@ -180,12 +180,12 @@ def _slice(file: PendingFile, start: int, end: int) -> Slice:
     )
 
 
-def without_other_names(files: Sequence[PendingFile], log: LoadLog) -> list[PendingFile]:
+def without_other_names(files: Sequence[PendingFile], log: LoadLog, tail: Tail) -> list[PendingFile]:
     """Leaves out files that a load has, or has had, under another name; each file once."""
     linked = [file for file in files if file.linked]
     if not linked:
         return list(files)
-    names = log.paths_by_etag([file.etag for file in linked])
+    names = log.paths_by_etag([file.etag for file in linked], tail.unfinished)
     kept = []
     for file in files:
         others = names.setdefault(file.etag, set()) if file.linked else set()
@@ -219,7 +219,7 @@ def new_loads(
                 block_bytes=config.block_bytes,
                 block_rows=config.block_rows,
                 created_ms=max(created_ms, files[group[0].path].version_ms),
-                generation=sum(len(known.get(part.path, ())) for part in group),
+                generation=sum(bool(record.load_state) for part in group for record in known.get(part.path, ())),
             )
             created_ms = load.end_ms
             loads.append(load)
@@ -235,7 +235,7 @@ def record_loads(files: Sequence[PendingFile], stage: RunFn) -> list[Load]:
     log, config = stage.log, stage.config
     while True:
         tail = stage.journal.look()
-        kept = without_other_names(files, log)
+        kept = without_other_names(files, log, tail)
         known = log.files([file.path for file in kept])
         owners = live_runs(stage.client, {h.run_id for h in tail.unfinished.values() if h.run_id != config.run_id})
         assignment = assign_files(

@@ -1,33 +1,19 @@
-"""What the suites share: storages, and databases that queries are asked of.
-
-The databases are migrated once for a module, on each transport, and emptied for each test.
-"""
+"""What the suites share: storages, and databases that queries are asked of."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from beam_pipeline.query import ClickHouseQueryProvider
-from tests.support import query_events as events
 from transforms.clickhouse import ClickHouse
 from transforms.storage import Storage, open_storage
 
 
-@pytest.fixture(scope="module", params=["embedded_admin", "server_admin"])
-def shared(request: pytest.FixtureRequest) -> Iterator[ClickHouse]:
-    with events.migrated_database(request.getfixturevalue(request.param)) as client:
-        yield client
-
-
 @pytest.fixture
-def database(shared: ClickHouse) -> ClickHouse:
-    """With empty tables."""
-    for event_type in events.MODELS:
-        events.empty(shared, event_type)
-    return shared
+def database(emptied: ClickHouse) -> ClickHouse:
+    return emptied
 
 
 @pytest.fixture

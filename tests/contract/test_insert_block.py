@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from beam_pipeline.schema import SchemaOptions, run_migrations
+from beam_pipeline.schema import SchemaOptions
+from tests.support.databases import make_tables
 from tests.support.dataset import event
 from transforms.blocks import insert_block as module
 from transforms.blocks.insert_block import insert_block
@@ -22,7 +23,7 @@ TRACES = TABLES["trace"]
 @pytest.fixture
 def client(clickhouse: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> ClickHouse:
     monkeypatch.setattr(module, "SETTLE_S", 0.05)
-    run_migrations(clickhouse, SchemaOptions(dedup_window=1000))
+    make_tables(clickhouse, SchemaOptions(dedup_window=1000))
     return clickhouse
 
 

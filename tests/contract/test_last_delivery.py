@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from beam_pipeline import ClickHouseQueryProvider, IngestionWorker, SchemaOptions
+from beam_pipeline import ClickHouseQueryProvider, IngestionWorker
+from tests.support.databases import FOR_EVER, make_tables
 from tests.support.dataset import event
 from transforms import match_files
-from transforms.clickhouse import ClickHouse, ClickHouseConfig
+from transforms.clickhouse import ClickHouse
 from transforms.config import IngestConfig
 
 HOURS = ("2100-11-20T12:00:00.000Z", "2100-11-20T13:00:00.000Z")
@@ -24,12 +25,13 @@ Delivered = dict[str, dict[str, Any]]
 
 
 @pytest.fixture
-def config(tmp_path: Path, embedded_config: ClickHouseConfig) -> IngestConfig:
-    return IngestConfig(input=str(tmp_path), clickhouse=embedded_config)
+def config(tmp_path: Path, embedded: ClickHouse) -> IngestConfig:
+    make_tables(embedded, FOR_EVER)
+    return IngestConfig(input=str(tmp_path), clickhouse=embedded.config)
 
 
 def worker(config: IngestConfig) -> IngestionWorker:
-    made = IngestionWorker(config, schema=SchemaOptions(ttl_days=0, logs_ttl_days=0))
+    made = IngestionWorker(config, schema=FOR_EVER)
     made.init()
     return made
 

@@ -11,8 +11,9 @@ from typing import NoReturn
 
 import pytest
 
-from beam_pipeline.schema import SchemaOptions, run_migrations
+from beam_pipeline.schema import SchemaOptions
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
+from tests.support.databases import make_tables
 from tests.support.stages import Worker
 from transforms import adopt_loads as module
 from transforms.adopt_loads import adopt_loads
@@ -33,9 +34,8 @@ COUNTS = LoadCounts(lines=7, inserted=5, rejected=2, expired=1, blocks=2, durati
 
 
 @pytest.fixture
-def client(clickhouse: ClickHouse) -> ClickHouse:
-    run_migrations(clickhouse, SchemaOptions(dedup_window=1000))
-    return clickhouse
+def client(emptied: ClickHouse) -> ClickHouse:
+    return emptied
 
 
 @pytest.fixture
@@ -414,7 +414,7 @@ def test_a_server_that_fails_at_any_write_changes_nothing_of_what_is_recorded(
         pytest.skip("a real server does not fail when it is asked to")
     into = "INSERT INTO .*ingest_(loads|files|journal|inputs)"
     with replace(http_config, retry_delay_s=0.001).connect() as client:
-        run_migrations(client, SchemaOptions(dedup_window=1000))
+        make_tables(client, SchemaOptions(dedup_window=1000))
         undisturbed = endpoint.fault("delay", into, times=0)
         every_write(client, storage)
         recorded, writes = last_words(client), endpoint.struck(undisturbed)

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from beam_pipeline import ClickHouseQueryProvider
-from beam_pipeline.schema import SchemaOptions, run_migrations
+from tests.support.databases import FOR_EVER, make_tables
 from transforms.blocks.row_block import cut_blocks
 from transforms.clickhouse import ClickHouse
 from transforms.events import LineSource
@@ -18,7 +18,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "queries.md").read_text(encoding="u
 
 
 def test_the_examples_give_what_they_say(clickhouse: ClickHouse) -> None:
-    run_migrations(clickhouse, SchemaOptions(ttl_days=0, logs_ttl_days=0))
+    make_tables(clickhouse, FOR_EVER)
     (events,) = re.findall(r"```jsonl\n(.*?)```", TEXT, re.DOTALL)
     parser = ChunkParser()
     parser.add(events.encode(), LineSource("f", "trace", "shop", 0, 0, 1))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from beam_pipeline.query import ClickHouseQueryProvider
-from tests.conftest import fresh_database
+from tests.support.databases import FOR_EVER, fresh_database, make_tables
 from tests.support.query_month import DAYS, START, an_id, fill
 from tests.support.query_reads import CountingClient
 from transforms.clickhouse import ClickHouse
@@ -31,14 +31,21 @@ PARTLY = {**PROJECT, "start": START + timedelta(minutes=10), "end": START + time
 """Days, but no whole hours at the ends."""
 
 
+LEFT_TO_THE_MERGE = {"optimize_on_insert": 0, "materialize_skip_indexes_on_insert": 0}
+
+
 @pytest.fixture(scope="module")
 def client(embedded_admin: ClickHouse) -> Iterator[CountingClient]:
     with fresh_database(embedded_admin) as config, config.connect() as client:
-        fill(client, ROWS)
+        make_tables(client, FOR_EVER)
+        names = [name for table in TABLES.values() for name in (table.table, table.rollup)]
+        for name in names:
+            client.command(f"SYSTEM STOP MERGES {name}")
+        fill(client, ROWS, days_at_once=10, settings=LEFT_TO_THE_MERGE)
         # What is read beside what is asked for depends on how many parts there are: here it is always one.
-        for table in TABLES.values():
-            for name in (table.table, table.rollup):
-                client.command(f"OPTIMIZE TABLE {name} FINAL")
+        for name in names:
+            client.command(f"SYSTEM START MERGES {name}")
+            client.command(f"OPTIMIZE TABLE {name} FINAL")
         yield CountingClient(client)
 
 

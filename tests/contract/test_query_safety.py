@@ -22,8 +22,9 @@ from beam_pipeline.query import (
     ServerUnavailable,
 )
 from beam_pipeline.query.filters import FILTERS
-from tests.conftest import NO_PASSWORD, fresh_database
+from tests.conftest import NO_PASSWORD
 from tests.support import query_events as events
+from tests.support.databases import fresh_database
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 
 HOUR = timedelta(hours=1)

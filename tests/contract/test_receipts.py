@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from beam_pipeline.schema import SchemaOptions, run_migrations
+from beam_pipeline.schema import SchemaOptions
+from tests.support.databases import make_tables
 from tests.support.dataset import event
 from transforms.blocks.receipts import read_labels, read_receipts
 from transforms.blocks.row_block import cut_blocks
@@ -14,7 +15,7 @@ from transforms.events.parsing import ChunkParser
 
 
 def test_receipts_tell_what_the_server_has(clickhouse: ClickHouse) -> None:
-    run_migrations(clickhouse, SchemaOptions(dedup_window=1000))
+    make_tables(clickhouse, SchemaOptions(dedup_window=1000))
     lines = [event(kind, f"{kind}-{n}", at=f"2100-0{n + 1}-01") for kind in TABLES for n in range(2)]
     parser = ChunkParser()
     parser.add("\n".join([*lines, "bad", "worse"]).encode(), LineSource("f", "trace", "p", 0, 0, 1))
@@ -34,7 +35,7 @@ def test_receipts_tell_what_the_server_has(clickhouse: ClickHouse) -> None:
 
 def test_receipts_of_many_loads_come_apart(clickhouse: ClickHouse) -> None:
     """Also of loads whose ids begin alike, and of labels with digests."""
-    run_migrations(clickhouse, SchemaOptions(dedup_window=1000))
+    make_tables(clickhouse, SchemaOptions(dedup_window=1000))
     expected: dict[str, dict[tuple[str, str], int]] = {}
     for number, load_id in enumerate(["a", "a0", "ab", "b"]):
         parser = ChunkParser()
@@ -51,7 +52,7 @@ def test_receipts_of_many_loads_come_apart(clickhouse: ClickHouse) -> None:
 
 @pytest.mark.parametrize("lost", ["table", "rollup"])
 def test_labels_are_those_of_blocks_that_are_in_the_table_or_in_the_rollup(clickhouse: ClickHouse, lost: str) -> None:
-    run_migrations(clickhouse, SchemaOptions(dedup_window=1000))
+    make_tables(clickhouse, SchemaOptions(dedup_window=1000))
     parser = ChunkParser()
     parser.add(event("log", "1", at="2100-01-01").encode(), LineSource("f", "log", "p", 0, 0, 1))
     (block,) = cut_blocks("load", 7, parser.finish(), ingested_at_ms=1, block_rows=2, digest="d")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from beam_pipeline.schema import SchemaOptions, run_migrations
 from tests.support.dataset import event
 from transforms.blocks.resume import without_present
 from transforms.blocks.row_block import cut_blocks
@@ -25,13 +24,12 @@ def span(identity: str, trace_id: str, at: str = ROOT, **fields: object) -> str:
     return event("span", identity, at=at, traceId=trace_id, **fields)
 
 
-@pytest.fixture
-def inserted(clickhouse: ClickHouse) -> ClickHouse:
-    """Where the load's first chunk has inserted a span of trace a, and a line that was rejected."""
-    run_migrations(clickhouse, SchemaOptions(ttl_days=0, logs_ttl_days=0))
+@pytest.fixture(scope="module")
+def inserted(shared: ClickHouse) -> ClickHouse:
+    """Where the load's first chunk has inserted a span of trace a, and a line that was rejected. To be read only."""
     for block in cut_blocks("load", 0, parsed(span("1", "a"), "broken"), ingested_at_ms=1, block_rows=100):
-        clickhouse.insert(block.table, block.rows, token=block.token)
-    return clickhouse
+        shared.insert(block.table, block.rows, token=block.token)
+    return shared
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from beam_pipeline.schema import (
     run_migrations,
 )
 from beam_pipeline.worker import IngestionWorker, SchemaOutOfDate
-from tests.conftest import fresh_database
+from tests.support.databases import fresh_database
 from tests.unit.schema import expected
 from tests.unit.schema.rows import batch, event
 from transforms.clickhouse import ClickHouse, ClickHouseConfig, SchemaError

@@ -1,4 +1,4 @@
-"""A database and a dataset for each test: killing a process kills its embedded engine, so nothing can be shared."""
+"""A database and a dataset for each test. A process that is killed takes its embedded engine along, so each has its own."""
 
 from __future__ import annotations
 
@@ -8,27 +8,62 @@ from pathlib import Path
 import pytest
 
 from beam_pipeline import IngestionWorker
+from tests.conftest import NO_PASSWORD
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
+from tests.support.databases import copy_database, fresh_database, make_tables
 from tests.support.dataset import Dataset, make_dataset
 from tests.support.inbox import Inbox
-from transforms.clickhouse import ClickHouseConfig
+from transforms.clickhouse import ClickHouse, ClickHouseConfig
 from transforms.config import IngestConfig
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[ClickHouseEndpoint]:
-    """A server that the test may break."""
+def server(tmp_path: Path, database_to_copy: Path) -> Iterator[ClickHouseEndpoint]:
+    """A server that the test may break. Its default database has all tables."""
+    copy_database(database_to_copy, tmp_path / "clickhouse")
     with ClickHouseEndpoint(tmp_path / "clickhouse") as endpoint:
         yield endpoint
 
 
+@pytest.fixture(scope="session")
+def endpoint_admin(session_endpoint: ClickHouseEndpoint) -> Iterator[ClickHouse]:
+    with ClickHouseConfig(session_endpoint.url, password=NO_PASSWORD).connect() as client:
+        yield client
+
+
+@pytest.fixture
+def on_endpoint(endpoint_admin: ClickHouse) -> Iterator[ClickHouseConfig]:
+    """A database without tables on the server that tests share, where runs may be killed."""
+    with fresh_database(endpoint_admin) as config:
+        yield config
+
+
 @pytest.fixture(params=["embedded", "http"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database of its own, on each transport."""
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> ClickHouseConfig:
+    """A database without tables, on each transport. The embedded one is not there yet."""
     if request.param == "embedded":
-        return f"chdb://{tmp_path}/clickhouse"
-    endpoint: ClickHouseEndpoint = request.getfixturevalue("server")
-    return endpoint.url
+        return ClickHouseConfig(f"chdb://{tmp_path}/clickhouse")
+    config: ClickHouseConfig = request.getfixturevalue("on_endpoint")
+    return config
+
+
+@pytest.fixture
+def database(empty_database: ClickHouseConfig, database_to_copy: Path) -> ClickHouseConfig:
+    """A database with all tables, on each transport."""
+    if empty_database.path is not None:
+        copy_database(database_to_copy, Path(empty_database.path))
+    else:
+        with empty_database.connect() as client:
+            make_tables(client)
+    return empty_database
+
+
+@pytest.fixture
+def server_database(on_endpoint: ClickHouseConfig) -> ClickHouseConfig:
+    """A database with all tables on the server that tests share."""
+    with on_endpoint.connect() as client:
+        make_tables(client)
+    return on_endpoint
 
 
 @pytest.fixture

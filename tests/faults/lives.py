@@ -296,7 +296,8 @@ class Lives:
             if file.path in self._standing and not file.pending:
                 file.loaded.add(self._standing[file.path])
                 self._due.update(ids_in(self._standing[file.path]))
-        assert not (self._undisturbed and (result.errors or self.pending)), self._told()
+        left = [str(file.path) for file in self.pending]
+        assert not self._undisturbed or not (errors or left), f"left: {left}, after\n{self._told()}"
 
     def finish(self) -> None:
         """In the end what is away is brought back, and a few runs load all that is there."""
@@ -307,7 +308,8 @@ class Lives:
             for _ in range(3):
                 if self.pending:
                     self.run(Run())
-            assert not self.pending, self._told()
+            left = [str(file.path) for file in self.pending]
+            assert not left, f"still pending: {left}, after\n{self._told()}"
 
     def arrivals(self) -> dict[str, Arrived]:
         kinds = {file.kind for file in self.files}
@@ -325,7 +327,7 @@ class Lives:
             for identity, arrived in sorted(there.items())
             if not 1 <= arrived.rows <= arrived.rolled_up <= 1 + self._again[identity]
         }
-        assert (missing, wrong) == ([], {}), self._told()
+        assert not missing and not wrong, f"missing: {missing}, wrong: {wrong}, after\n{self._told()}"
 
     def _tell(self, what: str) -> None:
         self.story.append(what)

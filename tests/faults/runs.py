@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.faults import driver
 from tests.support import processes
 from tests.support.dataset import Dataset
+from transforms.clickhouse import ClickHouseConfig
 
 SMALL = ("--load_bytes=20K", "--block_bytes=6K", "--inserts_in_flight=2", "--retry_delay=0.1", "--max_files=5")
 """So that the small dataset makes several loads of several blocks, which are recorded and committed in several groups."""
@@ -34,7 +35,7 @@ class Run:
 
 
 def start(
-    url: str,
+    database: ClickHouseConfig | str,
     dataset: Dataset,
     *options: str,
     root: str = "",
@@ -53,14 +54,20 @@ def start(
     arguments += [f"--hold={hold.name},{hold}"] if hold else []
     arguments += [f"--pause={pause.name},{pause}"] if pause else []
     arguments += [f"--check={directory / 'dataset.json'}"] if check else []
-    arguments += ["--", "ingest", f"--input={root or dataset.root}", f"--clickhouse_url={url}", *SMALL, *options]
+    at = database if isinstance(database, str) else database.url
+    arguments += ["--", "ingest", f"--input={root or dataset.root}", f"--clickhouse_url={at}"]
+    if not isinstance(database, str):
+        arguments.append(f"--clickhouse_database={database.database}")
+    arguments += [*SMALL, *options]
     output = directory / f"output-{len(list(directory.glob('output-*')))}.txt"
     return Run(processes.start(driver.main, arguments, output, directory=directory), output)
 
 
-def assert_a_plain_run_completes(url: str, dataset: Dataset, *options: str, root: str = "") -> str:
+def assert_a_plain_run_completes(
+    database: ClickHouseConfig | str, dataset: Dataset, *options: str, root: str = ""
+) -> str:
     """Runs once more, undisturbed: it ends well and everything is there exactly once. Returns what it said."""
-    code, output = start(url, dataset, *options, root=root, check=True).finish()
+    code, output = start(database, dataset, *options, root=root, check=True).finish()
     assert code == 0, output
     (line,) = [line for line in output.splitlines() if line.startswith("WRONGS ")]
     assert json.loads(line.removeprefix("WRONGS ")) == [], output

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.faults.runs import Run, assert_a_plain_run_completes, start
-from tests.support.clickhouse_endpoint import ClickHouseEndpoint
 from tests.support.dataset import Dataset
 from tests.support.waiting import eventually
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
@@ -29,39 +28,44 @@ def known_runs(client: ClickHouse) -> dict[str, float]:
     return {row["run_id"]: row["ago"] for row in rows}
 
 
-def test_two_runs_share_the_files(server: ClickHouseEndpoint, dataset: Dataset) -> None:
-    runs = [start(server.url, dataset) for _ in range(2)]
+def test_two_runs_share_the_files(on_endpoint: ClickHouseConfig, dataset: Dataset) -> None:
+    """Which make the tables, too, both at once."""
+    runs = [start(on_endpoint, dataset) for _ in range(2)]
     for run in runs:
         code, output = run.finish()
         assert code == 0 and "Traceback" not in output, output
-    output = assert_a_plain_run_completes(server.url, dataset)
+    output = assert_a_plain_run_completes(on_endpoint, dataset)
     assert "nothing to load" in output
 
 
 @pytest.mark.parametrize("point", ["after_some_loads_are_recorded", "between_blocks", "half_way_through_the_moves"])
-def test_one_of_two_runs_is_killed(server: ClickHouseEndpoint, dataset: Dataset, tmp_path: Path, point: str) -> None:
+def test_one_of_two_runs_is_killed(
+    server_database: ClickHouseConfig, dataset: Dataset, tmp_path: Path, point: str
+) -> None:
     """It is at a point that matters, with loads of its own; the other has begun."""
-    victim = start(server.url, dataset, hold=tmp_path / point)
+    victim = start(server_database, dataset, hold=tmp_path / point)
     eventually((tmp_path / point).exists)
-    other = start(server.url, dataset)
-    with ClickHouseConfig(server.url).connect() as client:
+    other = start(server_database, dataset)
+    with server_database.connect() as client:
         eventually(lambda: len(known_runs(client)) == 2 or not other.process.is_alive())
     victim.process.kill()
     assert victim.finish()[0] == -signal.SIGKILL
     code, output = other.finish()
     assert code == 0 and "Traceback" not in output, output
-    assert_a_plain_run_completes(server.url, dataset)
+    assert_a_plain_run_completes(server_database, dataset)
 
 
-def test_a_run_takes_up_what_another_leaves_that_dies_meanwhile(server: ClickHouseEndpoint, dataset: Dataset) -> None:
+def test_a_run_takes_up_what_another_leaves_that_dies_meanwhile(
+    server_database: ClickHouseConfig, dataset: Dataset
+) -> None:
     """The first is killed with loads recorded; two more begin at once, and each of its loads is finished by one of them."""
-    killed = start(server.url, dataset, kill="after_the_first_insert")
+    killed = start(server_database, dataset, kill="after_the_first_insert")
     assert killed.finish()[0] == -signal.SIGKILL
-    runs = [start(server.url, dataset) for _ in range(2)]
+    runs = [start(server_database, dataset) for _ in range(2)]
     for run in runs:
         code, output = run.finish()
         assert code == 0 and "Traceback" not in output, output
-    assert_a_plain_run_completes(server.url, dataset)
+    assert_a_plain_run_completes(server_database, dataset)
 
 
 PAUSED_AT = [
@@ -77,10 +81,10 @@ PAUSED_AT = [
 
 
 @contextmanager
-def paused_at(point: str, server: ClickHouseEndpoint, dataset: Dataset, *options: str) -> Iterator[Run]:
+def paused_at(point: str, server_database: ClickHouseConfig, dataset: Dataset, *options: str) -> Iterator[Run]:
     """A run that has come to a point and is stopped there."""
     reached = Path(dataset.root).parent / point
-    run = start(server.url, dataset, *options, pause=reached)
+    run = start(server_database, dataset, *options, pause=reached)
     try:
         eventually(reached.exists)
         yield run
@@ -97,25 +101,25 @@ def go_on(run: Run) -> tuple[int, str]:
 
 @pytest.mark.parametrize("point", PAUSED_AT)
 def test_a_run_that_is_paused_for_too_long_loses_its_loads_and_does_no_harm_when_it_goes_on(
-    server: ClickHouseEndpoint, dataset: Dataset, point: str
+    server_database: ClickHouseConfig, dataset: Dataset, point: str
 ) -> None:
     """As a laptop that is closed, or a machine that is moved: another run finishes what it has begun, then it wakes up."""
-    with paused_at(point, server, dataset, "--lease=2s") as paused:
-        with ClickHouseConfig(server.url).connect() as client:
+    with paused_at(point, server_database, dataset, "--lease=2s") as paused:
+        with server_database.connect() as client:
             eventually(lambda: min(known_runs(client).values()) > 2000)
-        code, output = start(server.url, dataset).finish()
+        code, output = start(server_database, dataset).finish()
         assert code == 0 and "Traceback" not in output and "skipped" not in output, output
         code, output = go_on(paused)
     assert code in (0, 1) and "Traceback" not in output, output
-    assert_a_plain_run_completes(server.url, dataset)
+    assert_a_plain_run_completes(server_database, dataset)
 
 
 def test_a_run_that_is_paused_keeps_its_loads_until_its_lease_has_passed(
-    server: ClickHouseEndpoint, dataset: Dataset
+    server_database: ClickHouseConfig, dataset: Dataset
 ) -> None:
-    with paused_at("after_the_first_insert", server, dataset, "--lease=1h") as paused:
-        code, output = start(server.url, dataset).finish()
+    with paused_at("after_the_first_insert", server_database, dataset, "--lease=1h") as paused:
+        code, output = start(server_database, dataset).finish()
         assert code == 0 and "5 files skipped: being loaded by run " in output, output
         code, output = go_on(paused)
     assert code == 0, output
-    assert_a_plain_run_completes(server.url, dataset)
+    assert_a_plain_run_completes(server_database, dataset)

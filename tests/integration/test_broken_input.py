@@ -15,6 +15,7 @@ import pytest
 from beam_pipeline import ClickHouseQueryProvider, IngestionWorker, ProcessingResult
 from beam_pipeline.commands.base import print_json
 from beam_pipeline.commands.query_events import event_json, print_events, print_events_csv
+from tests.support.databases import make_tables
 from tests.support.dataset import DAY, event
 from transforms.clickhouse import ClickHouse
 from transforms.config import IngestConfig
@@ -67,6 +68,7 @@ class Ingest:
 
 @pytest.fixture
 def ingest(tmp_path: Path, embedded: ClickHouse) -> Ingest:
+    make_tables(embedded)
     (tmp_path / "in").mkdir()
     return Ingest(tmp_path / "in", embedded)
 
@@ -143,7 +145,7 @@ def all_cases(
     tmp_path_factory: pytest.TempPathFactory, embedded_admin: ClickHouse
 ) -> Iterator[tuple[Ingest, ProcessingResult]]:
     """One run over all the cases, each a project with one file: none may disturb another."""
-    from tests.conftest import fresh_database
+    from tests.support.databases import fresh_database
 
     with fresh_database(embedded_admin) as config, config.connect() as client:
         ingest = Ingest(tmp_path_factory.mktemp("cases"), client)

@@ -14,6 +14,7 @@ from beam_pipeline import IngestionWorker, ProcessingResult
 from beam_pipeline.cli import main
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
 from tests.support.command_line import CommandLine, Finished
+from tests.support.databases import make_tables
 from tests.support.dataset import event
 from transforms import finalize_files
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
@@ -28,6 +29,13 @@ Ingest = Callable[..., ProcessingResult]
 def root(tmp_path: Path) -> Path:
     (tmp_path / "in").mkdir()
     return tmp_path / "in"
+
+
+@pytest.fixture
+def embedded(embedded: ClickHouse) -> ClickHouse:
+    """An embedded database with all tables."""
+    make_tables(embedded)
+    return embedded
 
 
 @pytest.fixture
@@ -266,7 +274,8 @@ def flaky(root: Path, http_config: ClickHouseConfig, endpoint: ClickHouseEndpoin
     if http_config.url != endpoint.url:
         pytest.skip("a real server does not fail when it is asked to")
     config = IngestConfig(input=str(root), clickhouse=replace(http_config, retry_delay_s=0.01))
-    run(config)
+    with config.connect() as client:
+        make_tables(client)
     return config
 
 

@@ -14,8 +14,9 @@ import apache_beam as beam
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from beam_pipeline import IngestionWorker, SchemaOptions, SchemaOutOfDate, run_migrations
+from beam_pipeline import IngestionWorker, SchemaOutOfDate
 from beam_pipeline.generate import GenerateOptions, generate
+from tests.support.databases import make_tables
 from tests.support.dataset import Dataset, event, make_dataset, wrongs
 from tests.support.stages import Worker
 from transforms import load_parser
@@ -40,8 +41,10 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def config(root: Path, clickhouse_config: ClickHouseConfig) -> IngestConfig:
-    return IngestConfig(input=str(root), clickhouse=clickhouse_config)
+def config(root: Path, clickhouse: ClickHouse) -> IngestConfig:
+    """A database with all tables, once embedded and once over HTTP."""
+    make_tables(clickhouse)
+    return IngestConfig(input=str(root), clickhouse=clickhouse.config)
 
 
 @pytest.fixture
@@ -69,13 +72,17 @@ def recorded_loads(client: ClickHouse, config: IngestConfig) -> list[Load]:
     return config.load_log(client).read(Holding(**entry) for entry in entries)
 
 
-def test_everything_arrives_once(worker: IngestionWorker, root: Path) -> None:
+def test_everything_arrives_once(root: Path, clickhouse_config: ClickHouseConfig) -> None:
+    """In a database that the worker makes its tables in."""
     dataset: Dataset = make_dataset(root)
+    worker = IngestionWorker(IngestConfig(input=str(root), clickhouse=clickhouse_config))
+    worker.init()
     result = worker.process_once()
     assert (result.errors, result.files_processed) == ([], len(dataset.files))
     assert result.events_by_type == {kind: len(ids) for kind, ids in dataset.events.items()}
     assert (result.events_ingested, result.rejected) == (sum(result.events_by_type.values()), len(dataset.rejected))
     assert wrongs(worker.client, dataset) == []
+    worker.close()
 
 
 def test_a_program_that_loads_sees_no_warnings_but_those_of_importing_beam(root: Path) -> None:
@@ -254,7 +261,6 @@ def test_files_are_deleted_when_that_is_asked_for(config: IngestConfig, root: Pa
 def test_nothing_is_loaded_into_tables_that_are_not_fit_for_it(config: IngestConfig, root: Path) -> None:
     path = write(root, 1)
     with config.connect() as client:
-        run_migrations(client, SchemaOptions(dedup_window=1000))
         setting = "non_replicated_deduplication_window"
         client.command(f"ALTER TABLE {TABLES['trace'].rollup} MODIFY SETTING {setting} = 0")
         worker = IngestionWorker(config)

@@ -65,7 +65,9 @@ class Dataset:
             offset += len(line.encode()) + 1
         target = Path(self.root, path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text("".join(f"{line}\n" for line, _ in lines))
+        coming = target.with_name(f".{name}.tmp")  # a run may be looking: it must find the whole file or none
+        coming.write_text("".join(f"{line}\n" for line, _ in lines))
+        coming.replace(target)
         self.files.append(path)
         return path
 

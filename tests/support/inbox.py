@@ -120,7 +120,8 @@ class Inbox:
         return {identity: there for identity, there in self.arrivals(kind).items() if there not in ONE_OR_NONE}
 
     def assert_nothing_twice(self) -> None:
-        assert self.doubles() == {}, self.said()
+        doubles = self.doubles()
+        assert not doubles, f"{len(doubles)} more than once: {list(doubles.items())[:3]}, after\n{self.said()}"
 
     def assert_all_arrives(self, *, runs: int = 3) -> None:
         """Runs until nothing is pending; then each line is there once and the files are in processed/."""
@@ -131,14 +132,19 @@ class Inbox:
         self.assert_all_is_there()
         before = self.arrivals()
         last = self.run()
-        assert (last.errors, last.events_ingested) == ([], 0)
-        assert self.arrivals() == before
+        assert not last.errors and not last.events_ingested and self.arrivals() == before, f"more, in\n{self.said()}"
 
     def assert_all_is_there(self) -> None:
-        assert row_wrongs(self.client, self.dataset) == [], self.said()
-        assert pending(self.root) == [], self.said()
-        directories = {path.parent for path in processed(self.root)}
-        assert directories >= {(self.root / path).parent / "processed" for path in self.dataset.files}
+        wrongs = row_wrongs(self.client, self.dataset)
+        wrongs += [f"{path} is still pending" for path in pending(self.root)]
+        moved = {path.parent for path in processed(self.root)}
+        wrongs += [
+            f"{path} is not in processed/" for path in self.dataset.files if self.processed_of(path) not in moved
+        ]
+        assert not wrongs, "\n".join([*wrongs, "after", self.said()])
+
+    def processed_of(self, path: str) -> Path:
+        return (self.root / path).parent / "processed"
 
     def said(self) -> str:
         """What the runs so far have reported."""

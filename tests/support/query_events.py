@@ -16,8 +16,7 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from beam_pipeline.query import model
-from beam_pipeline.schema import SchemaOptions, run_migrations
-from tests.conftest import fresh_database
+from tests.support.databases import FOR_EVER, fresh_database, make_tables
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 from transforms.events import SEQUENCE, TABLES, TIME
 
@@ -235,7 +234,7 @@ def insert(client: ClickHouse, event_type: str, rows: Iterable[Delivery], block:
 def migrated(config: ClickHouseConfig) -> Iterator[ClickHouse]:
     """A client on a database that has all tables, and in which nothing expires."""
     with config.connect() as client:
-        run_migrations(client, SchemaOptions(ttl_days=0, logs_ttl_days=0))
+        make_tables(client, FOR_EVER)
         yield client
 
 

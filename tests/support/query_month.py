@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
 
-from beam_pipeline.schema import SchemaOptions, run_migrations
 from transforms.clickhouse import ClickHouse
 
 PROJECTS = 20
@@ -12,6 +13,8 @@ START = datetime(2100, 11, 1, tzinfo=timezone.utc)
 """In the future, where no TTL is."""
 DAYS = 30
 
+_DAY_MS = 86_400_000
+_SENTENCE = "the quick brown fox jumps over the lazy dog while the agent thinks about what to answer next; "
 _COLUMNS = {
     "traces": "trace_id, name, status, start_time, duration_ms, input, output, metadata",
     "spans": "span_id, trace_id, name, kind, status, start_time, duration_ms, attributes, events",
@@ -19,45 +22,47 @@ _COLUMNS = {
     "metrics": "id, name, value, timestamp, unit, labels",
     "scores": "id, name, value, timestamp, trace_id, comment, metadata",
 }
-_SENTENCE = "the quick brown fox jumps over the lazy dog while the agent thinks about what to answer next; "
+_IDENTITY = "lower(hex(sipHash128(number)))"
+_TRACE = "lower(hex(sipHash128(intDiv(number, 10))))"
+_NAME = "concat('operation-', toString(number % 7))"
+_STATUS = "if(number % 20 = 0, 'error', 'ok')"
+_WORDS = f"substring('{_SENTENCE}', number % 30 + 1)"
+_USER = """concat('{"userId":"user-', toString(number % 50000), '","tier":"pro"}')"""
+_PROMPT = f"""concat('{{"prompt":"', {_WORDS}, toString(number), '"}}')"""
+_TOKENS = f"""concat('{{"model":"gemini-pro","tokens":', toString(number % 4000), ',"note":"', {_WORDS}, '"}}')"""
+_VALUES = {
+    "traces": f"{_IDENTITY}, {_NAME}, {_STATUS}, at, number % 5000, {_PROMPT}, {_PROMPT}, {_USER}",
+    "spans": f"{_IDENTITY}, {_TRACE}, {_NAME}, 'server', {_STATUS}, at, number % 900, {_TOKENS}, '[]'",
+    "logs": (
+        f"{_IDENTITY}, if(number % 9 = 0, 'error', 'info'), "
+        f"concat({_WORDS}, 'item ', toString(number), ' 100% done'), at, {_TRACE}, {_USER}"
+    ),
+    "metrics": f"{_IDENTITY}, {_NAME}, number % 1000, at, 'ms', {_USER}",
+    "scores": f"{_IDENTITY}, {_NAME}, (number % 100) / 100, at, {_TRACE}, {_WORDS}, {_USER}",
+}
+_PROJECT = f"concat('project-', toString(intDiv(number, 10) % {PROJECTS}))"
 
 
-def fill(client: ClickHouse, rows: int) -> None:
-    """Makes all tables, with so many rows in the order of time, in loads of a day, each thousandth event twice."""
-    run_migrations(client, SchemaOptions(ttl_days=0, logs_ttl_days=0))
-    per_day = rows // DAYS
-    for day in range(DAYS):
-        first = int((START + timedelta(days=day)).timestamp() * 1000)
+def fill(client: ClickHouse, rows: int, *, days_at_once: int = 1, settings: Mapping[str, Any] | None = None) -> None:
+    """Inserts so many rows into each table in the order of time, in loads of a day, each thousandth event twice.
+
+    One insert is of `days_at_once` loads: the more, the less it takes of the processor, and the more of memory. `settings`
+    are those of the inserts.
+    """
+    per_day, first = rows // DAYS, int(START.timestamp() * 1000)
+    day, in_day = f"intDiv(number, {per_day})", f"number % {per_day}"
+    at = f"{first} + {day} * {_DAY_MS} + intDiv({in_day} * {_DAY_MS}, {per_day})"
+    for first_day in range(0, DAYS, days_at_once):
         for table, columns in _COLUMNS.items():
-            at = f"fromUnixTimestamp64Milli(toInt64({first} + intDiv(toInt64(number) * 86400000, {per_day})), 'UTC')"
-            key = f"toUInt64({day * per_day}) + number"
-            identity = f"lower(hex(sipHash128({key})))"
-            trace = f"lower(hex(sipHash128(intDiv({key}, 10))))"
-            name = f"concat('operation-', toString(({key}) % 7))"
-            status = f"if({key} % 20 = 0, 'error', 'ok')"
-            words = f"substring('{_SENTENCE}', {key} % 30 + 1)"
-            user = f'concat(\'{{"userId":"user-\', toString({key} % 50000), \'","tier":"pro"}}\')'
-            prompt = f"concat('{{\"prompt\":\"', {words}, toString({key}), '\"}}')"
-            tokens = (
-                f'concat(\'{{"model":"gemini-pro","tokens":\', toString({key} % 4000), \',"note":"\', {words}, \'"}}\')'
-            )
-            values = {
-                "traces": f"{identity}, {name}, {status}, {at}, {key} % 5000, {prompt}, {prompt}, {user}",
-                "spans": f"{identity}, {trace}, {name}, 'server', {status}, {at}, {key} % 900, {tokens}, '[]'",
-                "logs": (
-                    f"{identity}, if({key} % 9 = 0, 'error', 'info'), "
-                    f"concat({words}, 'item ', toString({key}), ' 100% done'), {at}, {trace}, {user}"
-                ),
-                "metrics": f"{identity}, {name}, {key} % 1000, {at}, 'ms', {user}",
-                "scores": f"{identity}, {name}, ({key} % 100) / 100, {at}, {trace}, {words}, {user}",
-            }[table]
-            project = f"concat('project-', toString(intDiv({key}, 10) % {PROJECTS}))"
-            for again, condition in ((0, "1"), (1, "number % 1000 = 0")):
-                ingested = f"fromUnixTimestamp64Milli(toInt64({first + (again + 1) * 86_400_000}), 'UTC')"
+            for again, condition in ((0, "1"), (1, f"{in_day} % 1000 = 0")):
                 client.command(
                     f"INSERT INTO mastra_admin_{table} ({columns}, project_id, recorded_at, ingested_at, load_id, block) "
-                    f"SELECT {values}, {project}, {at}, {ingested}, 'load-{day}-{again}', '0.{START:%Y%m}.0' "
-                    f"FROM numbers({per_day}) WHERE {condition}"
+                    f"WITH fromUnixTimestamp64Milli(toInt64({at}), 'UTC') AS at "
+                    f"SELECT {_VALUES[table]}, {_PROJECT}, at, "
+                    f"fromUnixTimestamp64Milli(toInt64({first} + ({day} + {again + 1}) * {_DAY_MS}), 'UTC'), "
+                    f"concat('load-', toString({day}), '-{again}'), '0.{START:%Y%m}.0' "
+                    f"FROM numbers({first_day * per_day}, {days_at_once * per_day}) WHERE {condition}",
+                    settings=settings,
                 )
 
 

@@ -29,9 +29,8 @@ def load(name: str, *, created_ms: int = 0, files: int = 1) -> Load:
 
 
 @pytest.fixture
-def history(clickhouse: ClickHouse) -> History:
-    run_migrations(clickhouse)
-    return History(clickhouse)
+def history(emptied: ClickHouse) -> History:
+    return History(emptied)
 
 
 def log_of(client: ClickHouse, input: str = "/in") -> LoadLog:
@@ -102,8 +101,8 @@ def test_nothing_was_loaded_yet(history: History) -> None:
     )
 
 
-def test_loads_are_counted_by_state_and_input(history: History, clickhouse: ClickHouse) -> None:
-    log, other = log_of(clickhouse), log_of(clickhouse, "/other")
+def test_loads_are_counted_by_state_and_input(history: History, emptied: ClickHouse) -> None:
+    log, other = log_of(emptied), log_of(emptied, "/other")
     done, moving, failed, begun = load("done", files=2), load("moving"), load("failed"), load("begun")
     commit(log, done)
     log.write_loads([LoadRecord(done, "finalized", COUNTS)])
@@ -125,14 +124,14 @@ def test_loads_are_counted_by_state_and_input(history: History, clickhouse: Clic
     assert sum(totals.loads for totals in history.states()) == 5
 
 
-def test_inputs_are_told_by_their_names_and_where_they_were_last(history: History, clickhouse: ClickHouse) -> None:
+def test_inputs_are_told_by_their_names_and_where_they_were_last(history: History, emptied: ClickHouse) -> None:
     """Version 0.1 has written no names: what it loaded from is called by its directory."""
     assert history.name_of("/in") == "/in"
-    resolve_input(clickhouse, "/in", "1-1")
-    resolve_input(clickhouse, "/moved", "1-1")
-    resolve_input(clickhouse, "/data", "2-2", "events")
+    resolve_input(emptied, "/in", "1-1")
+    resolve_input(emptied, "/moved", "1-1")
+    resolve_input(emptied, "/data", "2-2", "events")
     for name in ("/in", "events", "/of-version-0.1"):
-        commit(log_of(clickhouse, name), load(name[1:]))
+        commit(log_of(emptied, name), load(name[1:]))
     assert history.inputs() == {"/in": "/moved", "/of-version-0.1": "/of-version-0.1", "events": "/data"}
     assert [history.name_of(root) for root in ("/in", "/moved", "/data", "/never")] == [
         "/in",
@@ -142,8 +141,8 @@ def test_inputs_are_told_by_their_names_and_where_they_were_last(history: Histor
     ]
 
 
-def test_only_committed_rows_count_as_loaded(history: History, clickhouse: ClickHouse) -> None:
-    log = log_of(clickhouse)
+def test_only_committed_rows_count_as_loaded(history: History, emptied: ClickHouse) -> None:
+    log = log_of(emptied)
     commit(log, load("a"))
     commit(log, load("b"), replace(COUNTS, events={"log": 4}))
     fail(log, load("c"), COUNTS, "no")
@@ -152,9 +151,9 @@ def test_only_committed_rows_count_as_loaded(history: History, clickhouse: Click
 
 
 def test_unfinished_loads_come_oldest_first_with_their_reason_and_first_file(
-    history: History, clickhouse: ClickHouse
+    history: History, emptied: ClickHouse
 ) -> None:
-    log = log_of(clickhouse)
+    log = log_of(emptied)
     late, early = load("late", created_ms=2000), load("early", created_ms=1000, files=3)
     assign(log, late)
     fail(log, early, COUNTS, "the server is away")
@@ -166,8 +165,8 @@ def test_unfinished_loads_come_oldest_first_with_their_reason_and_first_file(
     assert len(history.unfinished("/in", limit=1)) == 1
 
 
-def test_last_loads_come_newest_first(history: History, clickhouse: ClickHouse) -> None:
-    log = log_of(clickhouse)
+def test_last_loads_come_newest_first(history: History, emptied: ClickHouse) -> None:
+    log = log_of(emptied)
     first, second = load("first"), load("second")
     commit(log, first)
     commit(log, second)
@@ -177,8 +176,8 @@ def test_last_loads_come_newest_first(history: History, clickhouse: ClickHouse) 
     assert (found[0].inserted, found[0].duration_ms, found[0].expired) == (8, 40, 1)
 
 
-def test_a_file_is_a_problem_until_something_loads_it(history: History, clickhouse: ClickHouse) -> None:
-    log = log_of(clickhouse)
+def test_a_file_is_a_problem_until_something_loads_it(history: History, emptied: ClickHouse) -> None:
+    log = log_of(emptied)
     first = load("a", files=2)
     assign(log, first)
     log.release(first, {1: "cannot be read: Permission denied"})
@@ -191,10 +190,10 @@ def test_a_file_is_a_problem_until_something_loads_it(history: History, clickhou
     assert history.file_problems("/in") == []
 
 
-def test_reasons_are_counted_most_first(history: History, clickhouse: ClickHouse) -> None:
-    commit(log_of(clickhouse), one := load("a"))
+def test_reasons_are_counted_most_first(history: History, emptied: ClickHouse) -> None:
+    commit(log_of(emptied), one := load("a"))
     for line, reason in enumerate(["rare", "often", "often"]):
-        reject(clickhouse, one.load_id, line, reason)
+        reject(emptied, one.load_id, line, reason)
     assert history.top_reasons() == history.top_reasons("/in") == [("often", 2), ("rare", 1)]
     assert history.top_reasons("/other") == []
     assert history.top_reasons(limit=1) == [("often", 2)]
@@ -222,29 +221,29 @@ def test_reasons_are_counted_most_first(history: History, clickhouse: ClickHouse
     ],
 )
 def test_rejected_lines_are_found_by_what_is_known_of_them(
-    history: History, clickhouse: ClickHouse, wanted: RejectedFilter, lines: list[int]
+    history: History, emptied: ClickHouse, wanted: RejectedFilter, lines: list[int]
 ) -> None:
-    commit(log_of(clickhouse), one := load("a"))
-    reject(clickhouse, one.load_id, 1)
-    reject(clickhouse, one.load_id, 2, file="trace/p2/b.jsonl", project_id="p2")
-    reject(clickhouse, one.load_id, 3, "level: 'loud' is not one of debug", event_type="log")
+    commit(log_of(emptied), one := load("a"))
+    reject(emptied, one.load_id, 1)
+    reject(emptied, one.load_id, 2, file="trace/p2/b.jsonl", project_id="p2")
+    reject(emptied, one.load_id, 3, "level: 'loud' is not one of debug", event_type="log")
     assert sorted(lines_of(history.rejected(wanted))) == lines
     assert history.count_rejected(wanted) == len(lines)
 
 
 def test_lines_of_files_that_version_01_has_named_whole_are_found_by_any_part_of_their_path(
-    history: History, clickhouse: ClickHouse
+    history: History, emptied: ClickHouse
 ) -> None:
-    reject(clickhouse, "a", 1, file="/in/trace/p1/a.jsonl")
+    reject(emptied, "a", 1, file="/in/trace/p1/a.jsonl")
     for wanted in ("/in/trace/p1/a.jsonl", "trace/p1/a.jsonl", "a.jsonl"):
         assert lines_of(history.rejected(RejectedFilter(file=wanted))) == [1]
     assert history.rejected(RejectedFilter(file="/other/trace/p1/a.jsonl")) == []
 
 
-def test_the_lines_that_were_rejected_last_come_first(history: History, clickhouse: ClickHouse) -> None:
-    reject(clickhouse, "a", 7)
-    reject(clickhouse, "a", 8)
-    reject(clickhouse, "b", 1, rejected_at=datetime(2026, 11, 21, tzinfo=timezone.utc))
+def test_the_lines_that_were_rejected_last_come_first(history: History, emptied: ClickHouse) -> None:
+    reject(emptied, "a", 7)
+    reject(emptied, "a", 8)
+    reject(emptied, "b", 1, rejected_at=datetime(2026, 11, 21, tzinfo=timezone.utc))
     found = history.rejected(RejectedFilter())
     assert lines_of(found) == [1, 7, 8]
     assert found[1].rejected_at == REJECTED_AT and found[1].size == len(BODY)
@@ -252,12 +251,12 @@ def test_the_lines_that_were_rejected_last_come_first(history: History, clickhou
 
 
 def test_the_bytes_come_back_as_they_were_however_many_are_asked_for(
-    history: History, clickhouse: ClickHouse, monkeypatch: pytest.MonkeyPatch
+    history: History, emptied: ClickHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bodies = [BODY, b"", b"\n\x00\xff", bytes(range(256)) * 8, b"last"]
     for line, body in enumerate(bodies):
-        reject(clickhouse, "a", line, raw=body)
-    reject(clickhouse, "b", 0, raw=b"of another load")
+        reject(emptied, "a", line, raw=body)
+    reject(emptied, "b", 0, raw=b"of another load")
     wanted = history.rejected(RejectedFilter(load_id="a"))
     for batch_bytes in (1, 2060, 1 << 20):
         monkeypatch.setattr("beam_pipeline.history._BATCH_BYTES", batch_bytes)

@@ -112,7 +112,7 @@ class Journal:
         )
         rows = self._client.query(
             f"""
-            SELECT j.number AS number, j.run_id AS run_id, j.load_id AS load_id, j.attempt AS attempt,
+            SELECT j.number AS number, j.writer AS writer, j.run_id AS run_id, j.load_id AS load_id, j.attempt AS attempt,
                    toUnixTimestamp64Milli(j.created_at) AS created_ms, j.block_bytes AS block_bytes,
                    j.block_rows AS block_rows, j.low AS low, j.versions_end AS versions_end,
                    l.state AS state, l.attempt AS seen_attempt, l.error AS error,
@@ -122,7 +122,7 @@ class Journal:
                 SELECT load_id, toString(state) AS state, attempt, error
                 FROM {LOADS_TABLE} FINAL WHERE load_id IN (SELECT load_id FROM {JOURNAL_TABLE} WHERE {since})
             ) AS l ON j.load_id = l.load_id
-            ORDER BY number, load_id
+            ORDER BY number, j.at, writer, created_ms, load_id
             """,
             {"input": self._input},
             settings=self._read,
@@ -132,7 +132,11 @@ class Journal:
         if rows[-1]["low"] == 0 if rows else older is None:
             older = self._before_the_journal()
             unfinished |= older.unfinished
+        writers: dict[int, str] = {}
         for row in rows:
+            # Should a token have been forgotten, the entry that the server wrote down first is the one of its number.
+            if writers.setdefault(row["number"], row["writer"]) != row["writer"]:
+                continue
             unfinished.pop(row["load_id"], None)
             if row["state"] == "finalized":
                 continue
@@ -173,8 +177,13 @@ class Journal:
     def holder(self, load_id: str) -> tuple[str, int]:
         """The run that has a load now, and the attempt; ('', 0) when no entry is of it."""
         rows = self._client.query(
-            f"SELECT run_id, attempt FROM {JOURNAL_TABLE} WHERE input = {{input:String}} AND load_id = {{load_id:String}} "
-            "ORDER BY number DESC LIMIT 1",
+            f"""
+            SELECT run_id, attempt FROM {JOURNAL_TABLE} WHERE input = {{input:String}} AND load_id = {{load_id:String}}
+            AND (number, writer) IN (
+                SELECT number, argMin(writer, (at, writer)) FROM {JOURNAL_TABLE} WHERE input = {{input:String}} GROUP BY number
+            )
+            ORDER BY number DESC LIMIT 1
+            """,
             {"input": self._input, "load_id": load_id},
             settings=self._read,
         )

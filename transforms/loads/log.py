@@ -11,7 +11,7 @@ may have failed. Everything is asked and written for many loads at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -65,11 +65,14 @@ class LoadLog:
             found.setdefault(os.path.join(self._root, record.path), []).append(record)
         return found
 
-    def paths_by_etag(self, etags: Sequence[str]) -> dict[str, set[str]]:
-        """Under which names loads have files of these etags, or have had them before these were moved."""
+    def paths_by_etag(self, etags: Sequence[str], unfinished: Container[str] = ()) -> dict[str, set[str]]:
+        """Under which names loads have files of these etags, or have had them before these were moved.
+
+        Loads whose history is not written yet count when they are among the unfinished ones.
+        """
         found: dict[str, set[str]] = {}
         for record in self._records("etag", etags):
-            if record.state != "released":
+            if record.state != "released" and (record.load_state or record.load_id in unfinished):
                 found.setdefault(record.etag, set()).add(os.path.join(self._root, record.path))
         return found
 
@@ -177,7 +180,7 @@ class LoadLog:
         for row in rows:
             load_id, state = row["load_id"], states[row["load_id"]]
             attempt = attempts.get(load_id, row["attempt"])
-            again = row["version"] == version(attempt, state)
+            again = row["version"] >= version(attempt, state)
             row |= {"state": state, "error": errors.get(load_id, ""), "updated_at": now(), "run_id": self._run_id}
             row |= {"attempt": attempt, "version": version(attempt, state) | int(again)}
             row["events"] = list(row["events"].items())

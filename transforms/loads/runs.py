@@ -120,8 +120,8 @@ class Lease:
         """Says that the run lives, and goes on saying so in a thread. Raises ClickHouseError."""
         if self._alone:
             return
-        self._write(ended=False)
         self._renewed = _clock()
+        self._write(ended=False)
         self._thread = threading.Thread(target=self._renew_again, name="lease", daemon=True)
         self._thread.start()
 
@@ -163,10 +163,12 @@ class Lease:
                     _log.debug("the lease could not be renewed: %s", error)
 
     def _renew(self) -> None:
+        # Counted from before it is sent: the server notes it down at any moment until it answers.
+        sent = _clock()
         self._write(ended=False)
-        if _clock() - self._renewed > self._lease_s * _MARGIN:
+        if sent - self._renewed > self._lease_s * _MARGIN:
             self._lapses += 1
-        self._renewed = _clock()
+        self._renewed = sent
 
     def _write(self, *, ended: bool) -> None:
         row = {

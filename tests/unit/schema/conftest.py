@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from beam_pipeline.schema import SchemaOptions, run_migrations
-from tests.conftest import fresh_database
+from beam_pipeline.schema import SchemaOptions
+from tests.support.databases import fresh_database, make_tables
 from transforms.clickhouse import ClickHouse
 
 
@@ -15,5 +15,5 @@ from transforms.clickhouse import ClickHouse
 def kept_for_ever(request: pytest.FixtureRequest) -> Iterator[ClickHouse]:
     """A client on a migrated database without TTLs."""
     with fresh_database(request.getfixturevalue(request.param)) as config, config.connect() as client:
-        run_migrations(client, SchemaOptions(ttl_days=0, logs_ttl_days=0, embedded=config.embedded))
+        make_tables(client, SchemaOptions(ttl_days=0, logs_ttl_days=0, embedded=config.embedded))
         yield client
