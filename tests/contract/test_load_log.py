@@ -295,6 +295,17 @@ def test_a_retried_bundle_emits_what_it_recorded_before(client: ClickHouse, stor
     )
 
 
+def test_a_retried_bundle_reloads_nothing_that_its_run_has_reloaded(client: ClickHouse, storage: LocalStorage) -> None:
+    """What was asked for is loaded once more, and not twice: it may be committed by the time of the retry."""
+    write(storage, "a.jsonl")
+    (first,) = record(client, storage)
+    commit(log_of(client, storage), first, {})
+    (again,) = record(client, storage, "run-2", reload=True)
+    assert again.load_id != first.load_id
+    commit(log_of(client, storage, "run-2"), again, {})
+    assert record(client, storage, "run-2", reload=True) == []
+
+
 def test_a_new_file_beside_an_unfinished_load_is_a_load_of_its_own(client: ClickHouse, storage: LocalStorage) -> None:
     write(storage, "a.jsonl")
     record(client, storage)

@@ -390,6 +390,19 @@ def test_a_renewal_counts_from_when_it_was_sent(
     assert (noting.renewals, journal.asked) == (3, ["load"])
 
 
+def test_a_renewal_that_reached_the_server_late_is_a_lapse(
+    lease: Lease, noting: Noting, journal: Holder, clock: list[float]
+) -> None:
+    """It was sent in time, and is fresh; but between it and the one before the server had not heard of the run for too long."""
+    clock.append(0.6 * LEASE_S)
+    noting.takes_s = 0.6 * LEASE_S
+    with lease._lock:
+        lease._renew()
+    journal.now["load"] = ("another run", 2)
+    with pytest.raises(TakenOver):
+        lease.check("load", 1)
+
+
 def test_what_is_forgotten_is_asked_for_again(lease: Lease, journal: Holder, clock: list[float]) -> None:
     clock.append(LEASE_S)
     lease.check("load", 1)

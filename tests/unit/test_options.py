@@ -191,6 +191,12 @@ def test_a_lease_is_long_enough_to_be_renewed() -> None:
     assert ingest_config(values("--input=x", "--lease=2s")).lease_s == 2
 
 
+def test_a_lease_is_not_longer_than_can_be_written_down() -> None:
+    """In milliseconds, in 32 bits."""
+    with pytest.raises(OptionsError, match=r"^--lease: .* must be at most "):
+        ingest_config(values("--input=x", "--lease=50d"))
+
+
 def test_beam_reads_the_same_options_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INGEST_INPUT", "from-the-environment")
     arguments = [
