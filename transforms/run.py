@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import apache_beam as beam
 
@@ -16,82 +17,73 @@ from transforms.loads.log import LoadLog
 from transforms.loads.runs import Lease, held_here
 from transforms.storage import Storage, open_storage
 
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
 
 @dataclass
-class _Shared:
+class _Shared(Generic[Value]):
     """Something that several stages of this process use, and how many of them do."""
 
-    value: object
-    resources: contextlib.ExitStack
+    value: Value
+    close: Callable[[], None]
     users: int = 0
 
 
 _lock = threading.Lock()
-_clients: dict[ClickHouseConfig, _Shared] = {}
-_runs: dict[tuple[str, ClickHouseConfig], _Shared] = {}
+_clients: dict[ClickHouseConfig, _Shared[ClickHouse]] = {}
+_leases: dict[tuple[str, ClickHouseConfig], _Shared[Lease]] = {}
 
 
 @contextlib.contextmanager
-def shared_client(config: ClickHouseConfig) -> Iterator[ClickHouse]:
+def _use(shared: dict[Key, _Shared[Value]], key: Key, make: Callable[[], _Shared[Value]]) -> Iterator[Value]:
+    """The one thing of a key in this process, made for its first user and closed with its last."""
+    with _lock:
+        if key not in shared:
+            shared[key] = make()
+        used = shared[key]
+        used.users += 1
+    try:
+        yield used.value
+    finally:
+        with _lock:
+            used.users -= 1
+            if not used.users:
+                del shared[key]
+                used.close()
+
+
+def shared_client(config: ClickHouseConfig) -> contextlib.AbstractContextManager[ClickHouse]:
     """The client that all of this process use, closed with its last user. Blocks; raises ClickHouseError."""
-    with _lock:
-        shared = _clients.get(config)
-        if shared is None:
-            resources = contextlib.ExitStack()
-            shared = _clients[config] = _Shared(resources.enter_context(config.connect()), resources)
-        shared.users += 1
-    try:
-        assert isinstance(shared.value, ClickHouse)
-        yield shared.value
-    finally:
-        with _lock:
-            shared.users -= 1
-            if not shared.users:
-                del _clients[config]
-                shared.resources.close()
+
+    def connect() -> _Shared[ClickHouse]:
+        client = config.connect()
+        return _Shared(client, client.close)
+
+    return _use(_clients, config, connect)
 
 
-@contextlib.contextmanager
-def lent_client(client: ClickHouse) -> Iterator[None]:
+def lent_client(client: ClickHouse) -> contextlib.AbstractContextManager[ClickHouse]:
     """Makes a client that is open anyway the one that the stages in this process use. It is not closed here."""
-    with _lock:
-        shared = _clients.setdefault(client.config, _Shared(client, contextlib.ExitStack()))
-        shared.users += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            shared.users -= 1
-            if not shared.users:
-                del _clients[client.config]
-                shared.resources.close()
+    return _use(_clients, client.config, lambda: _Shared(client, lambda: None))
 
 
-@contextlib.contextmanager
-def shared_lease(config: IngestConfig, client: ClickHouse, journal: Journal) -> Iterator[Lease]:
+def shared_lease(
+    config: IngestConfig, client: ClickHouse, journal: Journal
+) -> contextlib.AbstractContextManager[Lease]:
     """The sign of life of a run from this process, given up with its last user. Raises ClickHouseError."""
-    key = (config.run_id, config.clickhouse)
-    with _lock:
-        shared = _runs.get(key)
-        if shared is None:
-            resources = contextlib.ExitStack()
+
+    def begin() -> _Shared[Lease]:
+        with contextlib.ExitStack() as resources:
             resources.enter_context(held_here(config.run_id))
             lease = Lease(
                 client, run_id=config.run_id, input=config.name, lease_s=config.lease_s, holder=journal.holder
             )
             lease.start()
             resources.callback(lease.end)
-            shared = _runs[key] = _Shared(lease, resources)
-        shared.users += 1
-    try:
-        assert isinstance(shared.value, Lease)
-        yield shared.value
-    finally:
-        with _lock:
-            shared.users -= 1
-            if not shared.users:
-                del _runs[key]
-                shared.resources.close()
+            return _Shared(lease, resources.pop_all().close)
+
+    return _use(_leases, (config.run_id, config.clickhouse), begin)
 
 
 class RunFn(beam.DoFn):  # type: ignore[misc]

@@ -19,6 +19,7 @@ import pytest
 from beam_pipeline.cli import main
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
 from tests.support.command_line import ROOT, SECRET, CommandLine, pending, processed, with_own_mounts
+from tests.support.databases import copy_database
 from transforms.events import EVENT_TYPES
 
 EVENTS = 1500
@@ -54,6 +55,13 @@ def local() -> CommandLine:
 def events(tmp_path: Path) -> Path:
     """A directory with generated events."""
     return generate(tmp_path / "in", EVENTS, "--bad_ratio=0.01")
+
+
+@pytest.fixture
+def loadable(events: Path, database_to_copy: Path) -> Path:
+    """The same, and beside it an embedded database that has all tables."""
+    copy_database(database_to_copy, Path(f"{events}.clickhouse"))
+    return events
 
 
 def generate(directory: Path, events: int, *more: str) -> Path:
@@ -106,21 +114,21 @@ def test_once_is_what_happens_anyway(local: CommandLine, events: Path) -> None:
     assert pending(events) == []
 
 
-def test_a_second_run_inserts_nothing_and_says_so(line: CommandLine, events: Path) -> None:
-    assert line.run(f"--input={events}", "--json").json["events_ingested"] > 0
-    second = line.run(f"--input={events}")
-    assert (second.code, second.out) == (0, f"nothing to load: no pending files in {events}\n")
-    status = line.run("status", f"--input={events}", "--json").json["inputs"][0]
+def test_a_second_run_inserts_nothing_and_says_so(line: CommandLine, loadable: Path) -> None:
+    assert line.run(f"--input={loadable}", "--json").json["events_ingested"] > 0
+    second = line.run(f"--input={loadable}")
+    assert (second.code, second.out) == (0, f"nothing to load: no pending files in {loadable}\n")
+    status = line.run("status", f"--input={loadable}", "--json").json["inputs"][0]
     assert sum(status["rows"].values()) + status["loads"]["finalized"]["rejected"] == EVENTS
 
 
-def test_json_is_all_there_is_on_standard_output(local: CommandLine, events: Path) -> None:
-    result = local.run(f"--input={events}", "--json").json
-    assert result["files_processed"] == len(processed(events))
+def test_json_is_all_there_is_on_standard_output(local: CommandLine, loadable: Path) -> None:
+    result = local.run(f"--input={loadable}", "--json").json
+    assert result["files_processed"] == len(processed(loadable))
     assert result["events_ingested"] + result["rejected"] == EVENTS
     assert sum(result["events_by_type"].values()) == result["events_ingested"]
     assert (result["errors"], result["interrupted"], result["skipped"], result["adopted"]) == ([], False, 0, 0)
-    assert result["clickhouse_url"] == f"chdb://{events}.clickhouse" and result["duration_ms"] > 0
+    assert result["clickhouse_url"] == f"chdb://{loadable}.clickhouse" and result["duration_ms"] > 0
     assert "password" not in json.dumps(result)
 
 
@@ -177,53 +185,53 @@ def test_rejected_lines_come_back_byte_for_byte_and_can_be_fed_again(line: Comma
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_finishes_the_loads_in_hand_and_the_next_run_the_rest(
-    line: CommandLine, events: Path, signum: signal.Signals
+    line: CommandLine, loadable: Path, signum: signal.Signals
 ) -> None:
-    files = len(pending(events))
-    running = line.start(f"--input={events}", "--json", *SMALL_LOADS)
-    running.wait_for(lambda: bool(processed(events)))
+    files = len(pending(loadable))
+    running = line.start(f"--input={loadable}", "--json", *SMALL_LOADS)
+    running.wait_for(lambda: bool(processed(loadable)))
     running.process.send_signal(signum)
     stopped = running.finish()
     assert stopped.code == 128 + signum
     assert stopped.err.count("finishing the loads in hand") == 1
     assert "run the same command again" in stopped.err
     assert stopped.json["interrupted"] is True and stopped.json["errors"] == []
-    assert 0 < len(processed(events)) < files
-    assert stopped.json["files_processed"] == len(processed(events))
+    assert 0 < len(processed(loadable)) < files
+    assert stopped.json["files_processed"] == len(processed(loadable))
 
-    rest = line.run(f"--input={events}", "--json").json
-    assert rest["adopted"] > 0 and pending(events) == []
+    rest = line.run(f"--input={loadable}", "--json").json
+    assert rest["adopted"] > 0 and pending(loadable) == []
     for name in ("events_ingested", "rejected"):
         assert stopped.json[name] + rest[name] > 0
     assert sum(stopped.json[name] + rest[name] for name in ("events_ingested", "rejected")) == EVENTS
-    loads = line.run("status", f"--input={events}", "--json").json["inputs"][0]["loads"]
+    loads = line.run("status", f"--input={loadable}", "--json").json["inputs"][0]["loads"]
     assert list(loads) == ["finalized"] and loads["finalized"]["lines"] == EVENTS
 
 
-def test_a_second_interrupt_ends_at_once_and_loses_nothing(local: CommandLine, events: Path) -> None:
-    running = local.start(f"--input={events}", *SMALL_LOADS)
-    running.wait_for(lambda: bool(processed(events)))
+def test_a_second_interrupt_ends_at_once_and_loses_nothing(local: CommandLine, loadable: Path) -> None:
+    running = local.start(f"--input={loadable}", *SMALL_LOADS)
+    running.wait_for(lambda: bool(processed(loadable)))
     running.process.send_signal(signal.SIGINT)
     assert running.process.stderr is not None
     assert any(b"finishing the loads in hand" in line for line in iter(running.process.stderr.readline, b""))
     running.process.send_signal(signal.SIGINT)
     assert running.finish().code == 130
-    assert pending(events) != []
-    assert local.run(f"--input={events}", "--json").code == 0
-    loads = local.run("status", f"--input={events}", "--json").json["inputs"][0]["loads"]
+    assert pending(loadable) != []
+    assert local.run(f"--input={loadable}", "--json").code == 0
+    loads = local.run("status", f"--input={loadable}", "--json").json["inputs"][0]["loads"]
     assert list(loads) == ["finalized"] and loads["finalized"]["lines"] == EVENTS
 
 
-def test_status_while_ingest_runs_says_who_has_the_database(local: CommandLine, events: Path) -> None:
-    running = local.start(f"--input={events}", *SMALL_LOADS)
-    running.wait_for(lambda: bool(processed(events)))
+def test_status_while_ingest_runs_says_who_has_the_database(local: CommandLine, loadable: Path) -> None:
+    running = local.start(f"--input={loadable}", *SMALL_LOADS)
+    running.wait_for(lambda: bool(processed(loadable)))
     running.process.send_signal(signal.SIGSTOP)
     try:
         for command in ("status", "ingest"):
-            refused = local.run(command, f"--input={events}")
+            refused = local.run(command, f"--input={loadable}")
             assert refused.code == 1 and refused.out == ""
-            assert f"{events}.clickhouse is in use by process {running.process.pid}" in refused.err
-        dry = local.run("ingest", f"--input={events}", "--dry_run")
+            assert f"{loadable}.clickhouse is in use by process {running.process.pid}" in refused.err
+        dry = local.run("ingest", f"--input={loadable}", "--dry_run")
         assert dry.code == 1 and "in use by process" in dry.out and "would load" in dry.out
     finally:
         running.process.send_signal(signal.SIGCONT)
@@ -253,17 +261,17 @@ def test_a_directory_that_is_read_only_is_told_and_nothing_is_loaded(local: Comm
     assert local.run("status", f"--input={events}", wrapper=wrapper).code == 0
 
 
-def test_a_file_that_may_not_be_read_is_named_and_the_others_are_loaded(local: CommandLine, events: Path) -> None:
-    secret, *others = pending(events)
+def test_a_file_that_may_not_be_read_is_named_and_the_others_are_loaded(local: CommandLine, loadable: Path) -> None:
+    secret, *others = pending(loadable)
     secret.chmod(0)
     # Root reads everything unless it gives that up.
     given_up = "-dac_override,-dac_read_search"
     wrapper = [] if os.geteuid() else ["setpriv", f"--bounding-set={given_up}", f"--inh-caps={given_up}"]
-    done = local.run(f"--input={events}", "--json", wrapper=wrapper)
-    assert (done.code, done.json["files_processed"], pending(events)) == (1, len(others), [secret])
+    done = local.run(f"--input={loadable}", "--json", wrapper=wrapper)
+    assert (done.code, done.json["files_processed"], pending(loadable)) == (1, len(others), [secret])
     assert done.json["errors"] == [{"name": str(secret), "reason": "Permission denied"}]
     secret.chmod(0o644)
-    assert local.run(f"--input={events}", "--json").json["files_processed"] == 1
+    assert local.run(f"--input={loadable}", "--json").json["files_processed"] == 1
 
 
 def test_a_server_that_is_not_there_is_told(local: CommandLine, events: Path) -> None:
@@ -428,9 +436,9 @@ def test_help(local: CommandLine) -> None:
     assert "--max_rejected_ratio" in local.run("--input=x", "--help").out
 
 
-def test_an_environment_that_names_the_input_needs_no_argument(local: CommandLine, events: Path) -> None:
-    assert local.run(INGEST_INPUT=str(events)).code == 0
-    assert pending(events) == []
+def test_an_environment_that_names_the_input_needs_no_argument(local: CommandLine, loadable: Path) -> None:
+    assert local.run(INGEST_INPUT=str(loadable)).code == 0
+    assert pending(loadable) == []
 
 
 def test_directories_without_events(local: CommandLine, tmp_path: Path) -> None:
@@ -477,9 +485,9 @@ def test_debug_shows_where_it_happened(local: CommandLine, events: Path) -> None
     assert done.code == 1 and "Traceback" in done.err
 
 
-def test_a_terminal_shows_one_line_that_changes(local: CommandLine, events: Path) -> None:
+def test_a_terminal_shows_one_line_that_changes(local: CommandLine, loadable: Path) -> None:
     leader, follower = pty.openpty()
-    command = local.command(f"--input={events}", *SMALL_LOADS)
+    command = local.command(f"--input={loadable}", *SMALL_LOADS)
     process = subprocess.Popen(command, stdout=follower, stderr=follower, cwd=ROOT, env=os.environ | {"TERM": "xterm"})
     os.close(follower)
     shown = b""
@@ -493,9 +501,9 @@ def test_a_terminal_shows_one_line_that_changes(local: CommandLine, events: Path
     assert "\x1b[2K" in text and re.search(r"files in \d+ loads", text)
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(local: CommandLine, events: Path) -> None:
-    assert local.run(f"--input={events}", "--quiet").code == 0
-    running = local.start("rejected", "show", f"--input={events}", "--limit=100000")
+def test_a_reader_that_has_seen_enough_is_no_error(local: CommandLine, loadable: Path) -> None:
+    assert local.run(f"--input={loadable}", "--quiet").code == 0
+    running = local.start("rejected", "show", f"--input={loadable}", "--limit=100000")
     assert running.process.stdout is not None
     running.process.stdout.close()
     running.process.wait(timeout=60)
