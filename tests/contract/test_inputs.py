@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from beam_pipeline import IngestConfig, IngestionWorker
-from beam_pipeline.schema import run_migrations
+from tests.support.databases import make_tables
 from tests.support.dataset import Dataset, event, wrongs
 from transforms.clickhouse import ClickHouse
 from transforms.loads.inputs import INPUTS_TABLE, find_input, resolve_input
@@ -19,7 +19,7 @@ from transforms.loads.rows import FILES_TABLE, LOADS_TABLE
 
 @pytest.fixture
 def client(clickhouse: ClickHouse) -> ClickHouse:
-    run_migrations(clickhouse)
+    make_tables(clickhouse)
     return clickhouse
 
 

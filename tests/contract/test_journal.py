@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from beam_pipeline.schema import run_migrations
+from tests.support.databases import make_tables
 from tests.support.query_reads import CountingClient
 from transforms.clickhouse import ClickHouse
 from transforms.loads import Load, Slice, make_load
@@ -27,7 +27,7 @@ NOW_MS = 1_800_000_000_000
 
 @pytest.fixture
 def client(clickhouse: ClickHouse) -> ClickHouse:
-    run_migrations(clickhouse)
+    make_tables(clickhouse)
     return clickhouse
 
 
@@ -352,7 +352,7 @@ def test_unfinished_loads_of_version_01_are_seen(client: ClickHouse) -> None:
 @pytest.mark.parametrize("of", ["journal", "version 0.1"])
 def test_later_versions_begin_behind_those_of_every_load(embedded: ClickHouse, of: str) -> None:
     """Loads of many chunks, of which some rows come in many inserts."""
-    run_migrations(embedded)
+    make_tables(embedded)
     assert journal_of(embedded).look().versions_end_ms == 0
     choose = random.Random(1)
     for number in range(20):

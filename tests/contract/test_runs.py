@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from beam_pipeline.schema import run_migrations
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
+from tests.support.databases import make_tables
 from tests.support.waiting import eventually
 from transforms.clickhouse import ClickHouse, ClickHouseConfig, ClickHouseError
 from transforms.loads import runs as module
@@ -36,7 +36,7 @@ ELSEWHERE = "another-boot/pid:[1] 17 4711"
 @pytest.fixture
 def server(http_config: ClickHouseConfig) -> Iterator[ClickHouse]:
     with http_config.connect() as client:
-        run_migrations(client)
+        make_tables(client)
         yield client
 
 
@@ -132,7 +132,7 @@ def test_a_lease_that_cannot_be_renewed_for_a_time_is_renewed_later(
     if http_config.url != endpoint.url:
         pytest.skip("a real server does not fail when it is asked to")
     with http_config.connect() as client:
-        run_migrations(client)
+        make_tables(client)
         lease = lease_of(client, lease_s=0.3)
         lease.start()
         try:
@@ -416,7 +416,7 @@ def test_what_is_forgotten_is_asked_for_again(lease: Lease, journal: Holder, clo
 
 def test_an_embedded_database_needs_no_rows(embedded: ClickHouse, clock: list[float]) -> None:
     """It is open in one process, so that all other runs are dead."""
-    run_migrations(embedded)
+    make_tables(embedded)
     journal = Holder()
     lease = lease_of(embedded, holder=journal)
     lease.start()
