@@ -14,6 +14,7 @@ from tests.faults.runs import assert_a_plain_run_completes, start
 from tests.support.command_line import pending, processed
 from tests.support.dataset import Dataset
 from tests.support.inbox import Inbox, numbered, text
+from transforms.clickhouse import ClickHouseConfig
 
 pytestmark = pytest.mark.faults
 
@@ -177,45 +178,49 @@ def big(tmp_path: Path) -> Dataset:
 
 
 @pytest.mark.parametrize("point", ["after_the_first_insert", "between_blocks", "before_the_first_move"])
-def test_killed_and_then_touched(url: str, big: Dataset, point: str) -> None:
-    assert start(url, big, *ONE_LOAD, kill=point).finish()[0] == -signal.SIGKILL
+def test_killed_and_then_touched(server_database: ClickHouseConfig, big: Dataset, point: str) -> None:
+    assert start(server_database, big, *ONE_LOAD, kill=point).finish()[0] == -signal.SIGKILL
     for path in pending(Path(big.root)):
         os.utime(path)
     # A file that has changed since may be for the second run.
-    start(url, big, *ONE_LOAD).finish()
-    assert_a_plain_run_completes(url, big, *ONE_LOAD)
+    start(server_database, big, *ONE_LOAD).finish()
+    assert_a_plain_run_completes(server_database, big, *ONE_LOAD)
 
 
 @pytest.mark.parametrize("point", ["after_the_first_insert", "between_blocks", "before_the_first_move"])
-def test_killed_and_then_grown(url: str, big: Dataset, tmp_path: Path, point: str) -> None:
-    assert start(url, big, *ONE_LOAD, kill=point).finish()[0] == -signal.SIGKILL
+def test_killed_and_then_grown(server_database: ClickHouseConfig, big: Dataset, tmp_path: Path, point: str) -> None:
+    assert start(server_database, big, *ONE_LOAD, kill=point).finish()[0] == -signal.SIGKILL
     for path in big.files:
         more = numbered(path, range(200, 250))
         with open(Path(big.root, path), "a") as file:
             file.write(text(more))
         big.events[path.split("/")[0]] += [identity for _, identity in more if identity]
     big.save(tmp_path / "dataset.json")
-    start(url, big, *ONE_LOAD).finish()
-    assert_a_plain_run_completes(url, big, *ONE_LOAD)
+    start(server_database, big, *ONE_LOAD).finish()
+    assert_a_plain_run_completes(server_database, big, *ONE_LOAD)
 
 
 @pytest.mark.parametrize("point", ["between_blocks", "before_the_first_move"])
-def test_killed_and_then_the_input_is_renamed(url: str, big: Dataset, tmp_path: Path, point: str) -> None:
-    assert start(url, big, *ONE_LOAD, kill=point).finish()[0] == -signal.SIGKILL
+def test_killed_and_then_the_input_is_renamed(
+    server_database: ClickHouseConfig, big: Dataset, tmp_path: Path, point: str
+) -> None:
+    assert start(server_database, big, *ONE_LOAD, kill=point).finish()[0] == -signal.SIGKILL
     Path(big.root).rename(tmp_path / "elsewhere")
     big.root = str(tmp_path / "elsewhere")
     big.save(tmp_path / "dataset.json")
-    assert_a_plain_run_completes(url, big, *ONE_LOAD)
+    assert_a_plain_run_completes(server_database, big, *ONE_LOAD)
 
 
-def test_the_input_is_renamed_when_all_is_loaded_and_a_file_comes_again(url: str, big: Dataset, tmp_path: Path) -> None:
-    assert_a_plain_run_completes(url, big)
+def test_the_input_is_renamed_when_all_is_loaded_and_a_file_comes_again(
+    server_database: ClickHouseConfig, big: Dataset, tmp_path: Path
+) -> None:
+    assert_a_plain_run_completes(server_database, big)
     Path(big.root).rename(tmp_path / "elsewhere")
     big.root = str(tmp_path / "elsewhere")
     big.save(tmp_path / "dataset.json")
     for path in processed(Path(big.root)):
         path.rename(path.parents[1] / path.name)
-    assert_a_plain_run_completes(url, big)
+    assert_a_plain_run_completes(server_database, big)
 
 
 @pytest.mark.parametrize(
@@ -229,9 +234,9 @@ def test_the_input_is_renamed_when_all_is_loaded_and_a_file_comes_again(url: str
     ],
 )
 def test_killed_and_then_the_input_is_given_in_another_way(
-    url: str, big: Dataset, tmp_path: Path, first: str, second: str
+    server_database: ClickHouseConfig, big: Dataset, tmp_path: Path, first: str, second: str
 ) -> None:
     (tmp_path / "link").symlink_to("observability")
     root = first.format(tmp=tmp_path)
-    assert start(url, big, *ONE_LOAD, root=root, kill="between_blocks").finish()[0] == -signal.SIGKILL
-    assert_a_plain_run_completes(url, big, *ONE_LOAD, root=second.format(tmp=tmp_path))
+    assert start(server_database, big, *ONE_LOAD, root=root, kill="between_blocks").finish()[0] == -signal.SIGKILL
+    assert_a_plain_run_completes(server_database, big, *ONE_LOAD, root=second.format(tmp=tmp_path))

@@ -81,7 +81,7 @@ class Storage(Protocol):
         """Raises StorageError when files below the root cannot be moved."""
 
     def identity(self) -> str:
-        """What the directory is known by, whatever its path: it stays the same when it is renamed."""
+        """What the directory is known by, whatever its path: it stays the same when it is renamed. '' when nothing is."""
 
     def list_pending(
         self,

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
+import random
+import struct
+import time
 from collections.abc import Callable, Iterator
 
 from transforms.storage import CONTROL, FileChanged, Moved, PendingFile, StorageError
 from transforms.storage.ignored_files import PROCESSED, SUFFIX, IgnoredFile
 from transforms.storage.local_listing import LocalListing, etag_of
+
+_LOOKS = 10
+_AT_FDCWD, _STATX_BTIME = -100, 0x800
 
 
 class LocalStorage:
@@ -33,7 +40,9 @@ class LocalStorage:
 
     def identity(self) -> str:
         status = os.stat(self.root)
-        return f"{status.st_dev:x}-{status.st_ino:x}"
+        born = _birth_ns(self.root)
+        # A file system gives the number of a directory that was removed to another one.
+        return f"{status.st_dev:x}-{status.st_ino:x}-{born:x}" if born else ""
 
     def list_pending(
         self,
@@ -105,13 +114,31 @@ class LocalStorage:
 
 
 def _is_locked(path: str) -> bool:
-    """Whether a process has a lock on a file."""
-    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
-    return False
+    """Whether a process has a lock on a file. One that looks as we do has it for a moment only."""
+    for _ in range(_LOOKS):
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                    raise
+                time.sleep(random.uniform(0.01, 0.05))
+                continue
+        return False
+    return True
+
+
+def _birth_ns(path: str) -> int:
+    """When a file was made, in nanoseconds; 0 where that is not known. Python has no call for it on Linux."""
+    born = getattr(os.stat(path), "st_birthtime", None)
+    if born is not None:
+        return int(born * 1e9)
+    with contextlib.suppress(AttributeError, OSError):
+        answer = ctypes.create_string_buffer(256)
+        if ctypes.CDLL(None).statx(_AT_FDCWD, os.fsencode(path), 0, _STATX_BTIME, answer) == 0:
+            (mask,), (seconds, nanoseconds) = struct.unpack_from("I", answer, 0), struct.unpack_from("qI", answer, 80)
+            return int(seconds * 10**9 + nanoseconds) if mask & _STATX_BTIME else 0
+    return 0
 
 
 def _etag_or_none(path: str) -> str | None:
