@@ -364,7 +364,7 @@ def before_the_journal(client: ClickHouse) -> None:
     """Takes away what migration 4 has brought."""
     for name in ("journal", "runs", "inputs"):
         client.command(f"DROP TABLE mastra_admin_ingest_{name} SYNC")
-    client.command("ALTER TABLE mastra_admin_ingest_files DROP COLUMN input")
+    client.command("ALTER TABLE mastra_admin_ingest_files DROP COLUMN input, DROP COLUMN at_end")
     client.command("ALTER TABLE mastra_admin_schema_migrations DELETE WHERE version = 4 SETTINGS mutations_sync = 2")
 
 
