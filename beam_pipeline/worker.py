@@ -199,7 +199,8 @@ class IngestionWorker:
             input_name=self._input_name(),
             looked_at_ms=int(started * 1000),
         )
-        self._journal = self._journal or config.journal(self.client)
+        if self._journal is None or self._journal.input != config.name:
+            self._journal = config.journal(self.client)
         self._counts: Counter[str] = Counter()
         self._began_at: int | None = None
         with ExitStack() as run:
@@ -224,7 +225,7 @@ class IngestionWorker:
         if older:
             raise StorageError(
                 f"--input: run {older[0]} of version 0.1 is loading {self.config.input}; it and this version do not see each "
-                "other's work, so wait until it has ended; nothing was loaded"
+                "other's work, so wait until it has ended (or remove {self.config.input}/.ingest if it has); nothing was loaded"
             )
 
     def _input_name(self) -> str:

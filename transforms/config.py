@@ -17,6 +17,7 @@ MAX_BLOCK_BYTES = 1024 * MIB
 """Blocks are held in memory, and `sequence` numbers the lines of a chunk in 32 bits."""
 LEASE_S = 60.0
 MIN_LEASE_S = 2.0
+MAX_LEASE_S = 86_400.0
 
 
 class InvalidConfig(ValueError):
@@ -107,6 +108,10 @@ class IngestConfig:
             found.append(f"--max_rejected: {self.max_rejected} must be at least 0")
         if not 0 <= self.max_rejected_ratio <= 1:
             found.append(f"--max_rejected_ratio: {self.max_rejected_ratio} must be between 0 and 1")
+        if self.lease_s > MAX_LEASE_S:
+            found.append(
+                f"--lease: {self.lease_s:g}s must be at most a day: for so long nobody takes up a dead run's loads"
+            )
         if self.lease_s < MIN_LEASE_S:
             found.append(
                 f"--lease: {self.lease_s:g}s must be at least {MIN_LEASE_S:g}s: it is renewed six times in its length"

@@ -80,7 +80,7 @@ def assign_files(
             _leave(file, [tail.unfinished[r.load_id] for r in unfinished], result, run_id, alive)
             continue
         # What no load stands behind was written by a worker that lost the race for its entry.
-        loaded = [] if reload else [r for r in records if r.committed]
+        loaded = [r for r in records if r.committed and (not reload or r.run_id == run_id)]
         same = [r for r in loaded if r.etag == file.etag]
         gaps = list(_gaps(storage, file, same))
         before = []
@@ -104,10 +104,11 @@ def _waits(file: PendingFile, records: Sequence[FileRecord]) -> str:
     if not failed:
         return ""
     last = min(failed, key=lambda record: record.age_ms)
-    left_ms = wait_ms(len(failed)) - last.age_ms
+    attempts = len({record.load_id for record in failed})
+    left_ms = wait_ms(attempts) - last.age_ms
     if left_ms <= 0:
         return ""
-    return f"{last.error}; failed {len(failed)} times, next attempt in {left_ms / 1000:.0f} s"
+    return f"{last.error}; failed {attempts} times, next attempt in {left_ms / 1000:.0f} s"
 
 
 def _leave(file: PendingFile, held: Sequence[Holding], result: Assignment, run_id: str, alive: Alive) -> None:

@@ -99,12 +99,15 @@ def _add_journal(options: SchemaOptions) -> Iterator[str]:
     columns = ", ".join(column.name for column in FILES.columns if column.name not in ("path", "input"))
     yield f"""
         INSERT INTO {FILES.name} (path, input, {columns})
-        SELECT substring(f.path, length(l.input) + 2), l.input, {columns}
+        SELECT substring(f.path, length(l.prefix) + 1), l.input, {columns}
         FROM (SELECT * FROM {FILES.name} FINAL WHERE input = '') AS f
-        INNER JOIN (SELECT load_id AS id, input FROM {LOADS.name} FINAL) AS l ON f.load_id = l.id
-        WHERE startsWith(f.path, concat(l.input, '/'))
+        INNER JOIN (
+            SELECT load_id AS id, input, concat(trim(TRAILING '/' FROM input), '/') AS prefix FROM {LOADS.name} FINAL
+        ) AS l ON f.load_id = l.id
+        WHERE startsWith(f.path, l.prefix)
     """
-    yield f"ALTER TABLE {FILES.name}{options.on_cluster} DELETE WHERE input = '' SETTINGS mutations_sync = 2"
+    # Not ON CLUSTER, as the insert is not: replicated tables pass both on by themselves.
+    yield f"ALTER TABLE {FILES.name} DELETE WHERE input = '' SETTINGS mutations_sync = 2"
 
 
 MIGRATIONS_IN_ORDER = (

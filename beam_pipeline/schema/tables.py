@@ -389,10 +389,11 @@ INPUTS = Table(
         Column("name", _TEXT),
         Column("root", _TEXT),
         Column("identity", _TEXT),
+        Column("host", _TEXT),
         Column("seen_at", _MS, "DEFAULT now64(3)"),
     ),
     engine="ReplacingMergeTree(seen_at)",
-    order_by=("name", "root"),
+    order_by=("name", "root", "host"),
     since=4,
 )
 

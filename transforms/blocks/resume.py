@@ -45,13 +45,19 @@ def without_present(client: ClickHouse, load_id: str, chunk: int, parsed: Parsed
     rejected = parsed.rejected
     if rejected is not None:
         place = ["file", "byte_offset"]
-        there = set(_keys(_present(client, REJECTED_TABLE, place, load_id, chunk)))
-        known = pa.array([row in there for row in _keys(rejected.select(place))], pa.bool_())
+        # Version 0.1 has named files by their whole paths.
+        there = {(_within(file), at) for file, at in _keys(_present(client, REJECTED_TABLE, place, load_id, chunk))}
+        known = pa.array([(_within(file), at) in there for file, at in _keys(rejected.select(place))], pa.bool_())
         present[""] += pc.sum(known).as_py() or 0
         rejected = rejected.filter(pc.invert(known))
     return Remainder(
         ParsedChunk(parsed.lines, rows, rejected if rejected is not None and rejected.num_rows else None), present
     )
+
+
+def _within(path: str) -> str:
+    """The part of a path that is within its input: type, project and name."""
+    return "/".join(path.split("/")[-3:])
 
 
 def _keys(rows: pa.Table | pa.RecordBatch) -> Iterator[tuple[Any, ...]]:

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from transforms.clickhouse import ClickHouse
 from transforms.loads.load import Load
-from transforms.loads.rows import COMMITTED, LOADS_TABLE
+from transforms.loads.rows import COMMITTED, LOADS_TABLE, NO_NULLS
 
 JOURNAL_TABLE = "mastra_admin_ingest_journal"
 
@@ -97,7 +97,7 @@ class Journal:
 
     def __init__(self, client: ClickHouse, input: str, run_id: str, *, replicated: bool = False) -> None:
         self._client = client
-        self._input = input
+        self.input = self._input = input
         self._run_id = run_id
         self._write = _WRITE if replicated else {}
         self._read = _READ if replicated else {}
@@ -125,18 +125,15 @@ class Journal:
             ORDER BY number, j.at, writer, created_ms, load_id
             """,
             {"input": self._input},
-            settings=self._read,
+            settings={**self._read, **NO_NULLS},
         )
+        rows = _first_of_each_number(rows)
         unfinished: dict[str, Holding] = {}
         older = self._older
         if rows[-1]["low"] == 0 if rows else older is None:
             older = self._before_the_journal()
             unfinished |= older.unfinished
-        writers: dict[int, str] = {}
         for row in rows:
-            # Should a token have been forgotten, the entry that the server wrote down first is the one of its number.
-            if writers.setdefault(row["number"], row["writer"]) != row["writer"]:
-                continue
             unfinished.pop(row["load_id"], None)
             if row["state"] == "finalized":
                 continue
@@ -180,7 +177,10 @@ class Journal:
             f"""
             SELECT run_id, attempt FROM {JOURNAL_TABLE} WHERE input = {{input:String}} AND load_id = {{load_id:String}}
             AND (number, writer) IN (
-                SELECT number, argMin(writer, (at, writer)) FROM {JOURNAL_TABLE} WHERE input = {{input:String}} GROUP BY number
+                SELECT number, argMin(writer, (at, writer)) FROM {JOURNAL_TABLE}
+                WHERE input = {{input:String}} AND number IN (
+                    SELECT number FROM {JOURNAL_TABLE} WHERE input = {{input:String}} AND load_id = {{load_id:String}}
+                ) GROUP BY number
             )
             ORDER BY number DESC LIMIT 1
             """,
@@ -259,3 +259,9 @@ class Journal:
             if row["load_id"]
         ]
         return Tail(0, int(rows[0]["versions_end"]), {holding.load_id: holding for holding in holdings})
+
+
+def _first_of_each_number(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without late entries: should a token have been forgotten, what the server wrote down first is the number's entry."""
+    writers: dict[int, str] = {}
+    return [row for row in rows if writers.setdefault(row["number"], row["writer"]) == row["writer"]]

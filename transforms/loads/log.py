@@ -24,6 +24,7 @@ from transforms.loads.rows import (
     FILES_TABLE,
     LOADS_SCHEMA,
     LOADS_TABLE,
+    NO_NULLS,
     FileRecord,
     LoadRecord,
     SliceOutcome,
@@ -80,16 +81,17 @@ class LoadLog:
         mine = f"input = {{input:String}} AND {column} IN {{values:Array(String)}}"
         rows = self._client.query(
             f"""
-            SELECT {_FILE_COLUMNS}, l.state AS load_state,
+            SELECT {_FILE_COLUMNS}, l.state AS load_state, l.run_id AS run_id,
                    toUnixTimestamp64Milli(now64(3)) - toUnixTimestamp64Milli(f.updated_at) AS age_ms
             FROM (SELECT * FROM {FILES_TABLE} FINAL WHERE {mine}) AS f
             LEFT JOIN (
-                SELECT load_id, toString(state) AS state FROM {LOADS_TABLE} FINAL
+                SELECT load_id, toString(state) AS state, run_id FROM {LOADS_TABLE} FINAL
                 WHERE load_id IN (SELECT load_id FROM {FILES_TABLE} WHERE {mine})
             ) AS l ON f.load_id = l.load_id
             ORDER BY path, start, load_id
             """,
             {"input": self._input, "values": list(values)},
+            settings=NO_NULLS,
         )
         return [FileRecord(**row) for row in rows]
 

@@ -19,6 +19,8 @@ _STATES = {"assigned": 1, "failed": 2, "released": 3, "committed": 4, "finalized
 """Order in which a later state of one attempt replaces an earlier one."""
 COMMITTED = ("committed", "finalized")
 """States of a load whose rows are all acknowledged."""
+NO_NULLS: Mapping[str, int] = {"join_use_nulls": 0}
+"""For joins, whatever the server's profile says: what has no partner gets the default of its type."""
 _REVISION = 1 << 41
 
 _TIME = pa.timestamp("ms", "UTC")
@@ -156,6 +158,8 @@ class FileRecord:
     error: str = ""
     load_state: str = ""
     """The state of its load; '' when the history has no row of it."""
+    run_id: str = ""
+    """The run that had its load last."""
     age_ms: int = 0
     """How long ago it was written."""
 

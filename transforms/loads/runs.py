@@ -88,7 +88,18 @@ def is_gone(process: str) -> bool:
     """Whether a process of this machine has ended; False where that cannot be seen from here."""
     machine, _, rest = process.partition(" ")
     pid, _, started = rest.partition(" ")
-    return bool(machine) and machine == _machine() and started != _started(int(pid))
+    if not machine or machine != _machine():
+        return False
+    now = _started(int(pid))
+    if now:
+        return started != now
+    try:
+        os.kill(int(pid), 0)
+    except PermissionError:
+        return False  # another user's, of which /proc may not be shown
+    except OSError:
+        return True
+    return True  # it has ended, and its parent has not noticed yet
 
 
 class Lease:
@@ -163,10 +174,11 @@ class Lease:
                     _log.debug("the lease could not be renewed: %s", error)
 
     def _renew(self) -> None:
-        # Counted from before it is sent: the server notes it down at any moment until it answers.
+        # The server notes it down at any moment until it answers: it holds from when it was sent, and may have come so late
+        # that others have taken over what is not renewed.
         sent = _clock()
         self._write(ended=False)
-        if sent - self._renewed > self._lease_s * _MARGIN:
+        if _clock() - self._renewed > self._lease_s * _MARGIN:
             self._lapses += 1
         self._renewed = sent
 

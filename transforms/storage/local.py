@@ -39,10 +39,10 @@ class LocalStorage:
             )
 
     def identity(self) -> str:
-        status = os.stat(self.root)
         born = _birth_ns(self.root)
-        # A file system gives the number of a directory that was removed to another one.
-        return f"{status.st_dev:x}-{status.st_ino:x}-{born:x}" if born else ""
+        # A file system gives the number of a directory that was removed to another one. The device's number is left out: it
+        # is another one on each machine that has mounted it, and after each mount.
+        return f"{os.stat(self.root).st_ino:x}-{born:x}" if born else ""
 
     def list_pending(
         self,
@@ -116,15 +116,16 @@ class LocalStorage:
 def _is_locked(path: str) -> bool:
     """Whether a process has a lock on a file. One that looks as we do has it for a moment only."""
     for _ in range(_LOOKS):
-        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
-            try:
+        try:
+            with open(path, "rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                    raise
-                time.sleep(random.uniform(0.01, 0.05))
-                continue
-        return False
+                return False
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise
+        time.sleep(random.uniform(0.01, 0.05))
     return True
 
 

@@ -220,9 +220,9 @@ TABLES = {
         ttl="renewed_at + toIntervalDay(7)",
     ),
     "mastra_admin_ingest_inputs": ExpectedTable(
-        {"name String", "root String", "identity String", f"seen_at {MS} DEFAULT now64(3)"},
+        {"name String", "root String", "identity String", "host String", f"seen_at {MS} DEFAULT now64(3)"},
         engine="ReplacingMergeTree(seen_at)",
-        sorting_key="name, root",
+        sorting_key="name, root, host",
     ),
     "mastra_admin_schema_migrations": ExpectedTable(
         {"version UInt32", "name String", "state Enum8('started' = 1, 'done' = 2)"}

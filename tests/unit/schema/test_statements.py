@@ -34,7 +34,9 @@ def test_each_statement_is_one_that_the_engine_reads_and_may_be_repeated(
         is_insert = statement.split()[:3] == ["INSERT", "INTO", FILES_TABLE]
         is_delete = f"ALTER TABLE {FILES_TABLE} " in statement and " DELETE WHERE input = '' " in statement
         assert " IF NOT EXISTS " in statement or "OR REPLACE VIEW" in statement or is_insert or is_delete
-        assert (f" ON CLUSTER `{options.cluster}`" in statement) == (bool(options.cluster) and not is_insert)
+        assert (f" ON CLUSTER `{options.cluster}`" in statement) == (
+            bool(options.cluster) and not (is_insert or is_delete)
+        )
 
 
 def test_replicated_tables_remember_inserts_for_thirty_days() -> None:
