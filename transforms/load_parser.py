@@ -106,6 +106,7 @@ class LoadParser:
                 ingested_at_ms = next_ms - 1
                 self._present.update(remainder.present)
             self._count_expired(parsed)
+            del pieces  # the bytes of the chunk: from here on its rows are what is held
             for block in cut_blocks(
                 self.load.load_id,
                 number,
