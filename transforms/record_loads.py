@@ -128,25 +128,53 @@ def _leave(file: PendingFile, held: Sequence[Holding], result: Assignment, run_i
 def loaded_prefix(storage: Storage, file: PendingFile, records: Sequence[FileRecord]) -> list[FileRecord]:
     """The slices that were loaded and that this file begins with, one behind the other.
 
-    They end where all that was loaded of some content ends: a file that has only a part of it means something else.
+    They end where all that was loaded of some content ends: a file that has only a part of it means something else. Several
+    contents may have the same range, one as a part and one as a whole, so that each is looked at.
     """
+    covered: list[FileRecord] = []
+    reached = 0
+    for record in sorted(_still_there(storage, file, records), key=lambda record: (record.start, -record.end)):
+        if record.start > reached:
+            break
+        covered.append(record)
+        reached = max(reached, record.end)
+    ends = [
+        record
+        for record in covered
+        if record.at_end or not any(r.etag == record.etag and r.end > record.end for r in records)
+    ]
+    if not ends:
+        return []
+    last = max(ends, key=lambda record: record.end)
+    if last.end == 0:
+        return [last] if file.size == 0 else []
+    # Rather those of one content than of several that go on from each other.
+    of_one = _one_behind_the_other([record for record in covered if record.etag == last.etag], last.end)
+    return of_one or _one_behind_the_other(covered, last.end)
+
+
+def _one_behind_the_other(records: Iterable[FileRecord], end: int) -> list[FileRecord]:
+    """Those that go on from where the one before ends, from the beginning to `end`; none when they do not come to it."""
     found: list[FileRecord] = []
-    reached = whole = 0
-    for record in sorted(records, key=lambda record: (record.start, -record.end)):
-        goes_on = record.start <= reached < record.end or (not found and record.end == 0 == file.size)
-        if goes_on and _still_has(storage, file, record):
+    reached = 0
+    for record in records:
+        if record.start <= reached < record.end <= end:
             found.append(record)
             reached = record.end
-            if record.at_end or not any(r.etag == record.etag and r.end > record.end for r in records):
-                whole = len(found)
-    return found[:whole]
+    return found if reached == end else []
 
 
-def _still_has(storage: Storage, file: PendingFile, record: FileRecord) -> bool:
-    """Whether the range that was loaded is the same in this file."""
-    if file.size < record.end or not record.digest:
-        return False
-    return range_digest(storage, file.path, record.start, record.end) == record.digest
+def _still_there(storage: Storage, file: PendingFile, records: Iterable[FileRecord]) -> Iterator[FileRecord]:
+    """The slices whose bytes are the same in this file. Reads each range once."""
+    digests: dict[tuple[int, int], str] = {}
+    for record in records:
+        if not record.digest or record.end > file.size:
+            continue
+        span = record.start, record.end
+        if span not in digests:
+            digests[span] = range_digest(storage, file.path, *span)
+        if digests[span] == record.digest:
+            yield record
 
 
 def _gaps(storage: Storage, file: PendingFile, records: Sequence[FileRecord]) -> Iterator[tuple[int, int]]:

@@ -20,7 +20,7 @@ from transforms.loads import journal
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
-EXAMPLES = int(os.environ.get("LIVES_EXAMPLES", "6"))
+EXAMPLES = int(os.environ.get("LIVES_EXAMPLES", "25"))
 CHUNK = 400
 """Bytes that are read at a time: two or three lines."""
 LOAD = 900

@@ -237,6 +237,21 @@ def test_a_file_that_comes_again_is_told_by_its_content(storage: LocalStorage, f
     assert (ranges(found), found.grown) == ([(8, 32)], [(file, [parts[1]])]), "it begins with what was loaded"
 
 
+@pytest.mark.parametrize("first", ["a part of it", "a whole"])
+def test_a_range_that_is_a_part_of_one_content_and_all_of_another_was_loaded(
+    storage: LocalStorage, file: PendingFile, first: str
+) -> None:
+    """In whichever order the log has the two."""
+    digest = xxhash.xxh3_128_hexdigest(CONTENT[:16])
+    part = owned(file, etag="long", end=16, size=40, digest=digest, load_id="part")
+    rest = owned(file, etag="long", start=16, end=40, size=40, digest="of what is not there", load_id="rest")
+    whole = owned(file, etag="short", end=16, size=16, digest=digest, load_id="whole")
+    known = [part, rest, whole] if first == "a part of it" else [whole, part, rest]
+    found = assigned(storage, file, *known)
+    assert (ranges(found), found.grown) == ([(16, 32)], [(file, [whole])])
+    assert ranges(assigned(storage, file, part, rest)) == [(0, 32)]
+
+
 def test_a_shorter_file_is_new(storage: LocalStorage) -> None:
     """It begins what was loaded, but nobody has its digest."""
     file = pending(storage, CONTENT[:16])
