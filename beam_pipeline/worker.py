@@ -122,6 +122,7 @@ class IngestionWorker:
         self._client: ClickHouse | None = None
         self._checked: SchemaStatus | None = None
         """What the database has, until it is used."""
+        self._replicated = False
         self._journal: Journal | None = None
         self._named: tuple[tuple[str, str], str] | None = None
         """Where the input was when it was last looked at, and its name."""
@@ -194,6 +195,7 @@ class IngestionWorker:
             self._checked = self._fit_schema()
         config = replace(
             self.config,
+            replicated=self._replicated,
             # A run of its own each time: it takes up again what failed in the one before.
             run_id=uuid.uuid4().hex,
             input_name=self._input_name(),
@@ -225,7 +227,7 @@ class IngestionWorker:
         if older:
             raise StorageError(
                 f"--input: run {older[0]} of version 0.1 is loading {self.config.input}; it and this version do not see each "
-                "other's work, so wait until it has ended (or remove {self.config.input}/.ingest if it has); nothing was loaded"
+                f"other's work, so wait until it has ended (or remove {self.config.input}/.ingest if it has); nothing was loaded"
             )
 
     def _input_name(self) -> str:
@@ -271,7 +273,6 @@ class IngestionWorker:
         config = replace(
             config,
             ttl_days=dict(status.ttl_days),
-            replicated=status.replicated,
             first_version_ms=_versions_from(tail),
         )
         run.enter_context(shared_lease(config, self.client, config.journal(self.client)))
@@ -318,6 +319,7 @@ class IngestionWorker:
                 + "\n  ".join(status.shortcomings())
                 + "\nrun: python -m beam_pipeline migrate"
             )
+        self._replicated = status.replicated
         return status
 
     def _result(self, config: IngestConfig, started: float) -> ProcessingResult:

@@ -120,9 +120,9 @@ def finalize_loads(group: Sequence[ParsedLoad], stage: RunFn) -> list[LoadResult
         _end(parsed, receipts[parsed.load.load_id] if parsed.load.load_id in open_loads else None, stage)
         for parsed in group
     ]
-    for end in ended:
-        if not end.committed_now and end.committed:
-            (end.load,) = _recorded([end.load], stage)
+    committed_before = [end for end in ended if not end.committed_now and end.committed]
+    for end, recorded in zip(committed_before, _recorded([end.load for end in committed_before], stage), strict=True):
+        end.load = recorded
     log.commit(
         (
             LoadRecord(end.load, "failed" if end.error else "committed", end.counts, end.error),
@@ -143,10 +143,14 @@ def finalize_loads(group: Sequence[ParsedLoad], stage: RunFn) -> list[LoadResult
     kept = [end for end in done if end.move_errors or end.load.load_id not in is_mine]
     log.copy_loads(
         {end.load.load_id: "committed" if end.move_errors else "finalized" for end in kept},
-        {end.load.load_id: f"{len(end.move_errors)} files could not be moved" for end in kept if end.move_errors},
+        {end.load.load_id: _not_moved(len(end.move_errors)) for end in kept if end.move_errors},
         {end.load.load_id: end.load.attempt for end in kept},
     )
     return [_result(end) for end in ended]
+
+
+def _not_moved(files: int) -> str:
+    return f"{files} file{'s' if files > 1 else ''} could not be moved"
 
 
 def _end(parsed: ParsedLoad, receipts: Receipts | None, stage: RunFn) -> _Ended:
@@ -286,6 +290,9 @@ class _FinalizeFilesFn(RunFn):
             return finalize_loads(group, self)
         except (ClickHouseError, OSError, StorageError) as error:
             return [failed_result(parsed, str(error)) for parsed in group]
+        finally:
+            for parsed in group:
+                self.lease.forget(parsed.load.load_id)
 
 
 def _count(result: LoadResult) -> LoadResult:

@@ -209,21 +209,25 @@ def _slice(file: PendingFile, start: int, end: int) -> Slice:
     )
 
 
-def without_other_names(files: Sequence[PendingFile], log: LoadLog, tail: Tail) -> list[PendingFile]:
-    """Leaves out files that a load has, or has had, under another name; each file once."""
+def without_other_names(
+    files: Sequence[PendingFile], log: LoadLog, tail: Tail
+) -> tuple[list[PendingFile], list[IgnoredFile]]:
+    """Each file once, and those left out that a load has, or has had, under another name."""
     linked = [file for file in files if file.linked]
     if not linked:
-        return list(files)
+        return list(files), []
     names = log.paths_by_etag([file.etag for file in linked], tail.unfinished)
-    kept = []
+    kept: list[PendingFile] = []
+    ignored: list[IgnoredFile] = []
     for file in files:
         others = names.setdefault(file.etag, set()) if file.linked else set()
         if others - {file.path}:
-            report.ignore(IgnoredFile(file.path, IgnoreReason.OTHER_NAME, f"the first is {min(others - {file.path})}"))
+            first = f"the first is {min(others - {file.path})}"
+            ignored.append(IgnoredFile(file.path, IgnoreReason.OTHER_NAME, first))
         else:
             others.add(file.path)
             kept.append(file)
-    return kept
+    return kept, ignored
 
 
 def new_loads(
@@ -264,7 +268,7 @@ def record_loads(files: Sequence[PendingFile], stage: RunFn) -> list[Load]:
     log, config = stage.log, stage.config
     while True:
         tail = stage.journal.look()
-        kept = without_other_names(files, log, tail)
+        kept, ignored = without_other_names(files, log, tail)
         known = log.files([file.path for file in kept])
         owners = live_runs(stage.client, {h.run_id for h in tail.unfinished.values() if h.run_id != config.run_id})
         assignment = assign_files(
@@ -277,6 +281,8 @@ def record_loads(files: Sequence[PendingFile], stage: RunFn) -> list[Load]:
         if stage.journal.append(tail, loads):
             log.write_loads(LoadRecord(load, "assigned") for load in loads)
             break
+    for other in ignored:
+        report.ignore(other)
     log.write_files(
         record.revised(etag=file.etag, size=file.size, state="committed", error="")
         for file, records in assignment.grown

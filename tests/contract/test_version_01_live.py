@@ -68,8 +68,9 @@ def test_nothing_is_loaded_beside_a_live_run(http_config: ClickHouseConfig, tmp_
             run.start()
             with pytest.raises(StorageError, match=r"of version 0\.1 is loading"):
                 worker.init()
-            with pytest.raises(StorageError, match=r"of version 0\.1 is loading"):
+            with pytest.raises(StorageError, match=r"of version 0\.1 is loading") as refused:
                 worker.process_once()
+            assert f"(or remove {root}/.ingest if it has)" in str(refused.value)
         assert counts(client) == before
         for run, end in zip(runs, (LiveRun.stop, LiveRun.kill) * 2, strict=True):
             end(run)

@@ -251,6 +251,7 @@ class Lives:
 
     def _bring_back(self, file: File, lines: int = 0) -> None:
         if file.away.exists():
+            self._expect_again(file, file.away.read_bytes(), before=b"")
             file.away.rename(file.path)
 
     # Runs.

@@ -97,7 +97,7 @@ class Journal:
 
     def __init__(self, client: ClickHouse, input: str, run_id: str, *, replicated: bool = False) -> None:
         self._client = client
-        self.input = self._input = input
+        self.input = input
         self._run_id = run_id
         self._write = _WRITE if replicated else {}
         self._read = _READ if replicated else {}
@@ -124,7 +124,7 @@ class Journal:
             ) AS l ON j.load_id = l.load_id
             ORDER BY number, j.at, writer, created_ms, load_id
             """,
-            {"input": self._input},
+            {"input": self.input},
             settings={**self._read, **NO_NULLS},
         )
         rows = _first_of_each_number(rows)
@@ -164,12 +164,12 @@ class Journal:
         given = list(loads)
         for number in range(tail.head + 1, tail.head + 1 + _HOLES):
             rows = self._rows(tail, given, number, writer)
-            token = f"{self._input}:{number}"
+            token = f"{self.input}:{number}"
             self._client.insert(JOURNAL_TABLE, rows, token=token, settings=self._write)
             stands = self._writer(number)
             if stands:
                 return stands == writer
-        raise RuntimeError(f"the journal of {self._input} has no entry from {tail.head + 1} on, and takes none")
+        raise RuntimeError(f"the journal of {self.input} has no entry from {tail.head + 1} on, and takes none")
 
     def holder(self, load_id: str) -> tuple[str, int]:
         """The run that has a load now, and the attempt; ('', 0) when no entry is of it."""
@@ -184,7 +184,7 @@ class Journal:
             )
             ORDER BY number DESC LIMIT 1
             """,
-            {"input": self._input, "load_id": load_id},
+            {"input": self.input, "load_id": load_id},
             settings=self._read,
         )
         return (rows[0]["run_id"], rows[0]["attempt"]) if rows else ("", 0)
@@ -195,7 +195,7 @@ class Journal:
             (holding.number for holding in tail.unfinished.values() if holding.load_id not in given), default=number
         )
         common = {
-            "input": self._input,
+            "input": self.input,
             "number": number,
             "writer": writer,
             "low": low,
@@ -222,7 +222,7 @@ class Journal:
         rows = self._client.query(
             f"SELECT writer FROM {JOURNAL_TABLE} WHERE input = {{input:String}} AND number = {{number:UInt64}} "
             "ORDER BY at, writer LIMIT 1",
-            {"input": self._input, "number": number},
+            {"input": self.input, "number": number},
             settings=self._read,
         )
         return rows[0]["writer"] if rows else ""
@@ -241,7 +241,7 @@ class Journal:
             SELECT '', '', 0, 0, 0, 0, '', '', {_VERSIONS_END}
             ) ORDER BY created_ms, load_id
             """,
-            {"input": self._input},
+            {"input": self.input},
         )
         holdings = [
             Holding(
