@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from transforms.blocks.receipts import read_labels
-from transforms.blocks.resume import without_present
+from transforms.blocks.insert_block import complete_left_rollup
+from transforms.blocks.receipts import read_blocks, read_receipts
+from transforms.blocks.resume import Resumption, Rows, read_rows
 from transforms.blocks.row_block import RowBlock, cut_blocks, label_digest
 from transforms.events import REJECTED_TABLE, TABLES, LineSource
 from transforms.events.parsing import ChunkParser, ParsedChunk
@@ -33,8 +34,7 @@ from transforms.storage import StorageError
 _DAY_MS = 86_400_000
 _RETRIED_AFTER_MS = 600_000
 """A load that was recorded longer ago than this has perhaps been tried before, by a bundle that the runner retries."""
-_GIVEN_UP_AFTER = 5
-"""Attempts after which a file that is gone, and of which nobody can say how much is loaded, no longer holds its load up."""
+_CHANGED = "changed since it was recorded; what it holds now is for a later load"
 
 Piece = tuple[Slice, RangeLines]
 
@@ -80,8 +80,11 @@ class LoadParser:
         self._resumed = (
             load.attempt > 1 or load.emitted_before or self.started * 1000 - load.created_ms > _RETRIED_AFTER_MS
         )
-        self._labels: set[str] | None = None
-        """Of the blocks that are there, once it is asked for."""
+        self._there: set[tuple[str, str]] | None = None
+        """The blocks that earlier attempts have inserted, by (table, label), once it is asked for."""
+        self._resumption = Resumption()
+        self._rows_of: dict[str, Rows] = {}
+        """Rows of other loads, which have a part of files of this one, by load id."""
         self._chunks = tuple(load.chunks())
         self._progress = {part.position: _Progress(part.start, part.etag) for part in load.kept}
         self._events: Counter[str] = Counter()
@@ -99,11 +102,15 @@ class LoadParser:
             digest = _digest(pieces)
             label = "" if self._of_version_01() else digest
             suffix = ""
+            present = [self._rows_in(load_id) for load_id in _partly_in(pieces)]
             if not self._is_as_recorded(number, chunk, pieces, digest):
                 # Another attempt has cut the chunk into blocks that it can no longer be cut into.
-                remainder = without_present(self._stage.client, self.load.load_id, number, parsed)
-                parsed, suffix = remainder.parsed, f"-{self.load.attempt}"
+                present.append(read_rows(self._stage.client, self.load.load_id, self._blocks_of(number)))
+                suffix = f"-{self.load.attempt}"
                 ingested_at_ms = next_ms - 1
+            if present:
+                remainder = self._resumption.without_present(parsed, present)
+                parsed = remainder.parsed
                 self._present.update(remainder.present)
             self._count_expired(parsed)
             del pieces  # the bytes of the chunk: from here on its rows are what is held
@@ -122,6 +129,7 @@ class LoadParser:
                 yield block
             for (event_type, _), rows in parsed.rows.items():
                 self._events[event_type] += rows.num_rows
+        self._complete_left()
 
     @property
     def changed(self) -> frozenset[int]:
@@ -148,6 +156,7 @@ class LoadParser:
     def outcomes(self) -> dict[int, SliceOutcome]:
         """How the slices are that it has not given back, by position."""
         found = {}
+        left = {part.position for _, label in self._left() for part in self._chunks[_chunk_of(label)]}
         for part in self.load.kept:
             progress = self._progress[part.position]
             digest = progress.digest.copy()
@@ -157,8 +166,22 @@ class LoadParser:
                 rejected=progress.rejected,
                 digest=digest.hexdigest(),
                 error=self.problems.get(part.position, ""),
+                left=part.position in left,
             )
         return found
+
+    def _left(self) -> set[tuple[str, str]]:
+        """The blocks of earlier attempts that this one has not cut, by (table, label)."""
+        return self._blocks_there() - set(self.blocks) if self._resumed else set()
+
+    def _complete_left(self) -> None:
+        """Rolls up what attempts that were killed have left in a table alone: nobody else does."""
+        left = {(table, label) for table, label in self._left() if table != REJECTED_TABLE}
+        if left:
+            client, load_id = self._stage.client, self.load.load_id
+            for table, label in sorted(left - set(read_receipts(client, [load_id])[load_id])):
+                self._stage.lease.check(load_id, self.load.attempt)
+                complete_left_rollup(client, load_id, table, label)
 
     def _is_open(self, part: Slice) -> bool:
         return part.position not in self.load.released and not self._progress[part.position].closed
@@ -178,6 +201,10 @@ class LoadParser:
                 failed[part.position] = problem
             else:
                 pieces.append((part, lines))
+        changed = [part for part, lines in pieces if lines.etag != part.etag and not self._is_begun(part)]
+        if changed and not self._is_inserted_as(number, _digest(pieces)):
+            failed |= {part.position: _CHANGED for part in changed}
+            pieces = [piece for piece in pieces if piece[0].position not in failed]
         if failed:
             self._leave(number, failed)
         return pieces
@@ -192,9 +219,8 @@ class LoadParser:
             if range_digest(self._stage.storage, part.path, start, part.start) == progress.digest.hexdigest():
                 return ""
             return "was replaced while it was loaded; what it holds now is for a later load"
-        if self._is_inserted(part.position, number):
-            return ""  # whether an earlier attempt has loaded a chunk with the same content is seen by its digest
-        return "changed since it was recorded; what it holds now is for a later load"
+        # An earlier attempt may have inserted a chunk with the same content, which is seen by its digest.
+        return "" if self._blocks_of(number) else _CHANGED
 
     def _is_begun(self, part: Slice) -> bool:
         """Whether blocks have lines of this slice from before the chunk."""
@@ -204,20 +230,18 @@ class LoadParser:
         """Leaves what could not be read to a later load: all of a slice, or what blocks do not have of it."""
         if self._stage.log.is_committed(self.load.load_id):
             raise LoadFailed("it was committed by another worker while it was read, and its files were moved")
-        released: dict[int, str] = {}
-        for position, reason in failed.items():
-            part = self.load.slices[position]
-            if self.load.attempt < _GIVEN_UP_AFTER and self._is_inserted(position, number):
-                # An earlier attempt has inserted some of what comes now, and nobody can say which of its lines.
-                raise LoadFailed(f"{part.path} {reason}; a part of it is loaded, and the rest is tried again")
-            if self._progress[position].reached > part.start:
-                self._progress[position].closed = True
-                self._end_slice(position, self._progress[position].reached)
-            else:
-                released[position] = reason
+        released = {
+            position: reason
+            for position, reason in failed.items()
+            if self._progress[position].reached == self.load.slices[position].start
+        }
+        for position in failed.keys() - released.keys():
+            self._progress[position].closed = True
+            self._end_slice(position, self._progress[position].reached)
         if released:
+            inserted = {part.position for n, chunk in enumerate(self._chunks) if self._blocks_of(n) for part in chunk}
             self._stage.lease.check(self.load.load_id, self.load.attempt)
-            self._stage.log.release(self.load, released)
+            self._stage.log.release(self.load, released, partly_inserted=inserted)
             self.load = replace(self.load, released=self.load.released | set(released))
             for position in released:
                 del self._progress[position]
@@ -249,38 +273,41 @@ class LoadParser:
             self._end_slice(part.position, progress.reached, at_end=True)
         BYTES_READ.add(len(lines.raw))
 
-    def _labels_of(self, number: int) -> set[str]:
-        """The labels of the chunk's blocks that earlier attempts have inserted."""
-        if self._labels is None:
-            self._labels = read_labels(self._stage.client, self.load.load_id)
-        return {label for label in self._labels if label.startswith(f"{number}.")}
+    def _blocks_there(self) -> set[tuple[str, str]]:
+        if self._there is None:
+            self._there = read_blocks(self._stage.client, self.load.load_id)
+        return self._there
 
-    def _is_inserted(self, position: int, number: int) -> bool:
-        """Whether earlier attempts have inserted blocks of a chunk, from this one on, that has a part of the slice."""
-        return any(
-            self._labels_of(later)
-            for later, chunk in enumerate(self._chunks)
-            if later >= number and any(part.position == position for part in chunk)
-        )
+    def _blocks_of(self, number: int) -> set[tuple[str, str]]:
+        """The chunk's blocks that earlier attempts have inserted, by (table, label)."""
+        return {(table, label) for table, label in self._blocks_there() if _chunk_of(label) == number}
+
+    def _rows_in(self, load_id: str) -> Rows:
+        """The rows of another load."""
+        if load_id not in self._rows_of:
+            client = self._stage.client
+            self._rows_of[load_id] = read_rows(client, load_id, read_blocks(client, load_id))
+        return self._rows_of[load_id]
 
     def _of_version_01(self) -> bool:
         """Whether blocks of the load have labels without digests."""
-        if not self._resumed:
-            return False
-        self._labels_of(0)
-        return any(label.count(".") == 2 for label in self._labels or ())
+        return self._resumed and any(label.count(".") == 2 for _, label in self._blocks_there())
 
     def _is_as_recorded(self, number: int, chunk: Sequence[Slice], pieces: Sequence[Piece], digest: str) -> bool:
         """Whether the chunk is cut into the same blocks as in every earlier attempt that has inserted some of it."""
         in_order = len(pieces) == len(chunk) and all(lines.etag == part.etag for part, lines in pieces)
         if in_order and not self._resumed:
             return True
-        there = self._labels_of(number)
+        there = self._blocks_of(number)
         if not there:
             return True
-        if any(label.count(".") == 2 for label in there):
+        if any(label.count(".") == 2 for _, label in there):
             return in_order  # version 0.1 went by etags alone
-        return {label_digest(label) for label in there} == {digest}
+        return self._is_inserted_as(number, digest)
+
+    def _is_inserted_as(self, number: int, digest: str) -> bool:
+        """Whether all that earlier attempts have inserted of the chunk was cut from lines of this digest."""
+        return {label_digest(label) for _, label in self._blocks_of(number)} == {digest}
 
     def _parse(self, number: int, chunk: Sequence[Slice], pieces: list[Piece]) -> tuple[list[Piece], ParsedChunk]:
         """The rows of a chunk, and the pieces that they are of: files with too many bad lines are left to a later load."""
@@ -389,3 +416,13 @@ def _digest(pieces: Sequence[Piece]) -> str:
         digest.update(f"{part.position} {lines.offset} {len(lines.data)}\n".encode())
         digest.update(lines.data)
     return digest.hexdigest()
+
+
+def _chunk_of(label: str) -> int:
+    """The number of the chunk that a block was cut from."""
+    return int(label.partition(".")[0])
+
+
+def _partly_in(pieces: Sequence[Piece]) -> list[str]:
+    """The loads that may have rows of these files which no digest tells of."""
+    return list(dict.fromkeys(load_id for part, _ in pieces for load_id in part.partly_in))

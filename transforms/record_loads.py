@@ -90,7 +90,8 @@ def assign_files(
         if gaps and (reason := _waits(file, known.get(file.path, ()))):
             result.waiting[file.path] = reason
         elif gaps:
-            result.new += [_slice(file, start, end) for start, end in gaps]
+            partly_in = () if reload else _partly_in(known.get(file.path, ()))
+            result.new += [_slice(file, start, end, partly_in) for start, end in gaps]
             if before:
                 result.grown.append((file, before))
         else:
@@ -195,7 +196,12 @@ def _gaps(storage: Storage, file: PendingFile, records: Sequence[FileRecord]) ->
         yield line_start(storage, file.path, reached) if is_cut else reached, file.size
 
 
-def _slice(file: PendingFile, start: int, end: int) -> Slice:
+def _partly_in(records: Iterable[FileRecord]) -> tuple[str, ...]:
+    """The loads that may have rows of the file which no digest tells of."""
+    return tuple(dict.fromkeys(load_id for record in records for load_id in record.partly_in))
+
+
+def _slice(file: PendingFile, start: int, end: int, partly_in: tuple[str, ...] = ()) -> Slice:
     return Slice(
         path=file.path,
         event_type=file.event_type,
@@ -206,6 +212,7 @@ def _slice(file: PendingFile, start: int, end: int) -> Slice:
         etag=file.etag,
         start=start,
         end=end,
+        partly_in=partly_in,
     )
 
 

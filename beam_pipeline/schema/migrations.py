@@ -96,7 +96,7 @@ def _add_journal(options: SchemaOptions) -> Iterator[str]:
     """Files in the log go by their path within the input from here on, wherever that is."""
     yield from _create_later(4, options)
     yield from _add_columns(4, options)
-    columns = ", ".join(column.name for column in FILES.columns if column.name not in ("path", "input"))
+    columns = ", ".join(column.name for column in FILES.columns if column.since < 4 and column.name != "path")
     yield f"""
         INSERT INTO {FILES.name} (path, input, {columns})
         SELECT substring(f.path, length(l.prefix) + 1), l.input, {columns}
@@ -115,6 +115,7 @@ MIGRATIONS_IN_ORDER = (
     Migration(2, "hashes of what identifies an event", partial(_add_columns, 2)),
     Migration(3, "the order of rows that one chunk of a load delivered", partial(_add_columns, 3)),
     Migration(4, "journal, runs and inputs; paths within the input", _add_journal),
+    Migration(5, "loads that have a part of a file which its slices do not tell of", partial(_add_columns, 5)),
 )
 
 

@@ -335,6 +335,7 @@ FILES = Table(
         Column("updated_at", _MS),
         Column("input", _REPEATED, since=4),
         Column("at_end", "Bool", "DEFAULT range_end >= size", since=4),
+        Column("partly_in", "Array(String)", since=5),
     ),
     engine="ReplacingMergeTree(version)",
     order_by=("path", "load_id", "range_start"),

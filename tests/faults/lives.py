@@ -144,6 +144,8 @@ class Lives:
         """How often more than once an id may be there."""
         self._standing: dict[Path, bytes] = {}
         """What was pending when the present run began."""
+        self._grew: set[Path] = set()
+        """What went on while the present run loaded it: whether it was loaded as it stood, too, nobody knows."""
         self._running = False
         self._undisturbed = True
         """Nobody was killed yet, and nothing was changed while it was loaded, so that a run leaves nothing."""
@@ -260,6 +262,7 @@ class Lives:
         if not self.pending and self._undisturbed:
             return
         self._standing = {file.path: file.path.read_bytes() for file in self.pending}
+        self._grew.clear()
         for file in self.pending:
             file.stood.add(self._standing[file.path])
         steps = Steps(0)
@@ -286,7 +289,9 @@ class Lives:
         if file.pending:  # what comes while it runs need not be loaded
             self._undisturbed = False
             self.change(change)
-            if change.what not in ("add", "add and a half", "touch"):
+            if change.what in ("add", "add and a half"):
+                self._grew.add(file.path)
+            elif change.what != "touch":
                 self._standing.pop(file.path, None)
 
     def _ended(self, result: ProcessingResult) -> None:
@@ -295,7 +300,8 @@ class Lives:
         self._tell(f"{result.files_processed} files, {result.events_ingested} events, errors: {errors}")
         for file in self.files:
             if file.path in self._standing and not file.pending:
-                file.loaded.add(self._standing[file.path])
+                if file.path not in self._grew:
+                    file.loaded.add(self._standing[file.path])
                 self._due.update(ids_in(self._standing[file.path]))
         left = [str(file.path) for file in self.pending]
         assert not self._undisturbed or not (errors or left), f"left: {left}, after\n{self._told()}"

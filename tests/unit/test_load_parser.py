@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,7 +48,8 @@ class Log:
     def is_committed(self, load_id: str) -> bool:
         return self.committed
 
-    def release(self, load: Load, released: Mapping[int, str]) -> None:
+    def release(self, load: Load, released: Mapping[int, str], partly_inserted: Container[int]) -> None:
+        assert not partly_inserted
         self.released.append(released)
 
 
@@ -65,7 +66,7 @@ def log(root: Path) -> Log:
 @pytest.fixture(autouse=True)
 def nothing_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """No block of any load is in a table."""
-    monkeypatch.setattr("transforms.load_parser.read_labels", lambda client, load_id: set())
+    monkeypatch.setattr("transforms.load_parser.read_blocks", lambda client, load_id: set())
 
 
 def stage_of(log: Log, **options: Any) -> RunFn:

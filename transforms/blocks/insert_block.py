@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 
 import pyarrow as pa
@@ -28,6 +28,7 @@ SETTLE_S = 5.0
 _ATTEMPTS = 3
 _CLOCKS_DIFFER = timedelta(days=1)
 _BY_TABLE = {table.table: event_type for event_type, table in TABLES.items()}
+_TOKEN = "Settings['insert_deduplication_token']"
 _OF_BLOCK = f"load_id = {{load_id:String}} AND block IN ({{label:String}}, concat('{TABLE_ONLY}', {{label:String}}))"
 
 
@@ -53,6 +54,21 @@ def insert_block(
     if not acknowledged and block.table != REJECTED_TABLE:
         _complete_rollup(client, block)
     return True
+
+
+def complete_left_rollup(client: ClickHouse, load_id: str, table: str, label: str) -> None:
+    """Rolls up a block that another attempt has left in its table, and that no attempt can cut again.
+
+    What is rolled up is what the table has of it by now. May be repeated; raises ClickHouseError.
+    """
+    deadline = time.monotonic() + SETTLE_S
+    begins = f"{load_id}:{table}:{label}:"
+    while (table, label) not in read_receipts(client, [load_id])[load_id]:
+        if _is_under_way(client, f"startsWith({_TOKEN}, {{token:String}})", {"token": begins}, deadline):
+            time.sleep(SETTLE_S / 50)
+            continue
+        _select_into_rollup(client, table, {"load_id": load_id, "label": label}, f"{begins}left")
+        return
 
 
 def _may_be_expired(block: RowBlock, ttl_days: Mapping[str, int]) -> bool:
@@ -88,7 +104,8 @@ def _complete_rollup(client: ClickHouse, block: RowBlock) -> None:
     tokens = [f"{block.token}:rollup", uuid.uuid4().hex]
     deadline = time.monotonic() + SETTLE_S
     while not _has_receipt(client, block):
-        if _is_under_way(client, [block.token, tokens[0]], deadline):
+        under_way = {"tokens": [block.token, *tokens[:1]]}
+        if _is_under_way(client, f"{_TOKEN} IN {{tokens:Array(String)}}", under_way, deadline):
             time.sleep(SETTLE_S / 50)
         elif _has_receipt(client, block):  # it came between the two looks
             return
@@ -103,28 +120,27 @@ def _complete_rollup(client: ClickHouse, block: RowBlock) -> None:
 def _roll_up(client: ClickHouse, block: RowBlock, token: str) -> None:
     (there,) = client.query(f"SELECT count() AS rows FROM {block.table} WHERE {_OF_BLOCK}", _named(block))
     if there["rows"] == block.num_rows:
-        event_type = _BY_TABLE[block.table]
-        select = ROLLUP_SOURCES[event_type].select(_OF_BLOCK)
-        settings = {"insert_deduplication_token": token, "async_insert": 0}
-        client.command(f"INSERT INTO {TABLES[event_type].rollup} {select}", _named(block), settings=settings)
+        _select_into_rollup(client, block.table, _named(block), token)
     else:
         # Some were replaced by later deliveries of the same events. The rows come again, with the version that they had,
         # so that the table keeps one of each, and the rollup gets the block.
         client.insert(block.table, block.rows, token=token)
 
 
-def _is_under_way(client: ClickHouse, tokens: Sequence[str], deadline: float) -> bool:
-    """Whether the server is still inserting under one of these tokens: for a process that is gone, say.
+def _select_into_rollup(client: ClickHouse, table: str, block: Mapping[str, str], token: str) -> None:
+    event_type = _BY_TABLE[table]
+    select = ROLLUP_SOURCES[event_type].select(_OF_BLOCK)
+    settings = {"insert_deduplication_token": token, "async_insert": 0}
+    client.command(f"INSERT INTO {TABLES[event_type].rollup} {select}", block, settings=settings)
+
+
+def _is_under_way(client: ClickHouse, condition: str, parameters: Mapping[str, object], deadline: float) -> bool:
+    """Whether the server is still inserting under a token that meets a condition: for a process that is gone, say.
 
     A server that does not let its processes be seen is given until the deadline.
     """
     try:
-        return bool(
-            client.query(
-                "SELECT 1 FROM system.processes WHERE Settings['insert_deduplication_token'] IN {tokens:Array(String)} LIMIT 1",
-                {"tokens": list(tokens)},
-            )
-        )
+        return bool(client.query(f"SELECT 1 FROM system.processes WHERE {condition} LIMIT 1", parameters))
     except AccessDenied:
         return time.monotonic() < deadline
 

@@ -43,11 +43,12 @@ def read_receipts(client: ClickHouse, load_ids: Sequence[str]) -> dict[str, Rece
     return found
 
 
-def read_labels(client: ClickHouse, load_id: str) -> set[str]:
-    """The labels of all blocks of a load that are in a table, in its rollup, or in both. Raises ClickHouseError."""
+def read_blocks(client: ClickHouse, load_id: str) -> set[tuple[str, str]]:
+    """The blocks of a load, by (table, label), that are in a table, in its rollup, or in both. Raises ClickHouseError."""
     parts = [
-        f"SELECT DISTINCT trim(LEADING '{TABLE_ONLY}' FROM block) AS label FROM {table} WHERE load_id = {{load_id:String}}"
+        f"SELECT DISTINCT '{table}' AS name, trim(LEADING '{TABLE_ONLY}' FROM block) AS label FROM {table} "
+        "WHERE load_id = {load_id:String}"
         for table in (REJECTED_TABLE, *(table.table for table in TABLES.values()))
     ]
-    in_tables = {row["label"] for row in client.query(" UNION ALL ".join(parts), {"load_id": load_id})}
-    return in_tables | {label for _, label in read_receipts(client, [load_id])[load_id]}
+    in_tables = {(row["name"], row["label"]) for row in client.query(" UNION ALL ".join(parts), {"load_id": load_id})}
+    return in_tables | set(read_receipts(client, [load_id])[load_id])

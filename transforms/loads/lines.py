@@ -12,6 +12,8 @@ from transforms.storage import FileChanged, LineTooLong, Storage
 _STEP = 64 * 1024
 _COUNT_STEP = 4 * 1024 * 1024
 _NO_END = 1 << 62
+_TRIES = 10
+"""How often a file is read that changes while it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +38,23 @@ def read_lines(storage: Storage, part: Slice, max_held_line_bytes: int) -> Range
     """The whole lines that start in [part.start, part.end), the last one read to its end beyond the range if need be.
 
     Of a file that has changed since it was recorded, and says so by its etag, the lines are those which it has now. Raises
-    FileChanged when the file is gone, LineTooLong when the last line does not end within `max_held_line_bytes` of the
-    range, OSError when the file cannot be read.
+    FileChanged when the file is gone, or changes each time that it is read, LineTooLong when the last line does not end
+    within `max_held_line_bytes` of the range, OSError when the file cannot be read.
     """
-    try:
-        lines = _read(storage, part, part.size, part.etag, max_held_line_bytes)
-        etag = storage.etag(part.path)
-        if etag not in (None, part.etag):
-            # What is behind the recorded end may belong to the last line now.
-            lines = _read(storage, part, _NO_END, etag or "", max_held_line_bytes)
-    except FileNotFoundError:
-        etag = None
-    if etag is None:
-        raise FileChanged("is gone; it was there when the load was recorded")
-    return lines
+    etag = part.etag
+    for _ in range(_TRIES):
+        # What is behind the recorded end of a file that has changed may belong to its last line now.
+        try:
+            lines = _read(storage, part, part.size if etag == part.etag else _NO_END, etag, max_held_line_bytes)
+            now = storage.etag(part.path)
+        except FileNotFoundError:
+            now = None
+        if now is None:
+            raise FileChanged("is gone; it was there when the load was recorded")
+        if now == etag:
+            return lines
+        etag = now  # lines that were read while it changed may be made of two contents
+    raise FileChanged("changes all the time while it is read")
 
 
 def _read(storage: Storage, part: Slice, size: int, etag: str, max_held_line_bytes: int) -> RangeLines:

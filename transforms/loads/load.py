@@ -35,6 +35,8 @@ class Slice:
     end: int
     position: int = 0
     """Place in the load."""
+    partly_in: tuple[str, ...] = ()
+    """Loads that have inserted lines of some content of this file which no digest in the log tells of."""
 
     @property
     def whole(self) -> bool:

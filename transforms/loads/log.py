@@ -38,7 +38,8 @@ _FILE_COLUMNS = """
     f.size AS size, f.etag AS etag, toUnixTimestamp64Milli(f.modified_at) AS modified_ms,
     toUnixTimestamp64Milli(f.timestamp) AS timestamp_ms, f.project_id AS project_id, toString(f.state) AS state,
     f.version AS version, f.at_end AS at_end, f.digest AS digest, f.lines AS lines, f.rejected AS rejected,
-    f.moved_to AS moved_to, f.error AS error
+    f.moved_to AS moved_to, f.error AS error,
+    f.partly_in AS partly_in
 """
 
 
@@ -151,10 +152,16 @@ class LoadLog:
         if rows:
             self._client.insert(FILES_TABLE, pa.RecordBatch.from_pylist(rows, FILES_SCHEMA), idempotent=True)
 
-    def release(self, load: Load, released: Mapping[int, str]) -> None:
-        """Gives slices back (by position, with the reason): they are no longer this load's and may be loaded by another."""
+    def release(self, load: Load, released: Mapping[int, str], partly_inserted: Container[int] = ()) -> None:
+        """Gives slices back (by position, with the reason): they are no longer this load's and may be loaded by another.
+
+        Of those that it has `partly_inserted` it is written down that this load may have some of their rows.
+        """
         self.write_files(
-            self._record(load, load.slices[position], "released", SliceOutcome(error=reason))
+            self._record(
+                *(load, load.slices[position], "released"),
+                SliceOutcome(error=reason, left=position in partly_inserted),
+            )
             for position, reason in released.items()
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -71,6 +71,7 @@ FILES_SCHEMA = pa.schema(
         ("moved_to", pa.string()),
         ("error", pa.string()),
         ("updated_at", _TIME),
+        ("partly_in", pa.list_(pa.string())),
     ]
 )
 
@@ -84,6 +85,8 @@ class SliceOutcome:
     digest: str = ""
     error: str = ""
     """Why it ends before it was to end, or why it was given back."""
+    left: bool = False
+    """Whether an attempt that was killed has inserted lines of it which `digest` does not tell of."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,8 @@ class FileRecord:
     rejected: int = 0
     moved_to: str = ""
     error: str = ""
+    partly_in: Sequence[str] = ()
+    """Loads that have inserted lines of some content of the file which no digest tells of."""
     load_state: str = ""
     """The state of its load; '' when the history has no row of it."""
     run_id: str = ""
@@ -186,6 +191,7 @@ class FileRecord:
             start=self.start,
             end=self.end,
             position=self.position,
+            partly_in=tuple(self.partly_in),
         )
 
     def revised(self, **changes: Any) -> FileRecord:
@@ -213,6 +219,7 @@ class FileRecord:
             "moved_to": self.moved_to,
             "error": self.error,
             "updated_at": now(),
+            "partly_in": list(self.partly_in),
         }
 
 
@@ -237,6 +244,7 @@ def file_record(load: Load, part: Slice, path: str, state: str, outcome: SliceOu
         lines=outcome.lines,
         rejected=outcome.rejected,
         error=outcome.error,
+        partly_in=tuple(dict.fromkeys([*part.partly_in, *([load.load_id] if outcome.left else [])])),
     )
 
 
