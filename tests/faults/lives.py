@@ -89,7 +89,7 @@ class File:
     away: Path
     sent: bytes = b""
     stood: set[bytes] = field(default_factory=set)
-    """What it held when a run began."""
+    """What it held when a run began, and what it became in one."""
     loaded: set[bytes] = field(default_factory=set)
     """What it held when a run began in which it left pending."""
 
@@ -289,6 +289,8 @@ class Lives:
         if file.pending:  # what comes while it runs need not be loaded
             self._undisturbed = False
             self.change(change)
+            if file.pending:
+                file.stood.add(file.path.read_bytes())
             if change.what in ("add", "add and a half"):
                 self._grew.add(file.path)
             elif change.what != "touch":
