@@ -8,7 +8,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
@@ -27,7 +27,7 @@ from transforms.clickhouse import ClickHouse, ClickHouseError, SchemaError
 from transforms.config import IngestConfig
 from transforms.loads.inputs import resolve_input
 from transforms.loads.journal import Journal, Tail
-from transforms.match_files import Page, next_page
+from transforms.match_files import Page, handed_over, list_pages
 from transforms.report import Failure
 from transforms.run import lent_client, shared_lease
 from transforms.storage import StorageError, open_storage
@@ -242,7 +242,8 @@ class IngestionWorker:
         storage = open_storage(config.input)
         if interrupt.requested.is_set():
             return
-        page = next_page(storage, config, self._max_files, report.fail, report.ignore)
+        pages = run.enter_context(closing(list_pages(storage, config, self._max_files, report.fail, report.ignore)))
+        page = next(pages, None)
         if config.modified_until_ms is None:
             # All that is there now, and nothing that comes later. Where a clock differs, files are from the future.
             newest_ms = max(int(time.time() * 1000), page.modified_ms if page else 0)
@@ -256,11 +257,12 @@ class IngestionWorker:
             self._run_pipeline(config)
         while page is not None and not interrupt.requested.is_set():
             self._on_page(page)
-            self._run_pipeline(replace(config, up_to=page.last))
-            if page.files < self._max_files:
-                return
-            config = replace(config, after=page.last, first_version_ms=_versions_from(self._look()))
-            page = next_page(storage, config, self._max_files, _ignore)
+            with handed_over(config, page):
+                self._run_pipeline(replace(config, up_to=page.last))
+            config = replace(config, after=page.last)
+            page = next(pages, None)
+            if page is not None:
+                config = replace(config, first_version_ms=_versions_from(self._look()))
 
     def _look(self) -> Tail:
         assert self._journal is not None
@@ -364,10 +366,6 @@ class IngestionWorker:
 def _versions_from(tail: Tail) -> int:
     """What the versions of rows count from now: the time, or what any load before has used, if that is later."""
     return max(int(time.time() * 1000), tail.versions_end_ms)
-
-
-def _ignore(path: str, reason: str) -> None:
-    """For what an earlier look has told already."""
 
 
 def _utc(seconds: float) -> datetime:

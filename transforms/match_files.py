@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import os
+import pickle
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import islice
+from typing import IO, Any
 
 import apache_beam as beam
 
@@ -19,6 +23,8 @@ from transforms.run import RunFn
 from transforms.storage import PendingFile, Storage, name_timestamp_ms
 from transforms.storage.ignored_files import IgnoredFile, IgnoreReason
 
+_PUT_ASIDE_AT_ONCE = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -28,7 +34,8 @@ class Page:
     bytes: int
     last: tuple[int, str]
     modified_ms: int = 0
-    """When the file was last modified that was modified last of all that were found, these and those behind them."""
+    """When the file was last modified that was modified last of all that the listing has found."""
+    members: Sequence[PendingFile] = ()
 
 
 def match_files(
@@ -77,26 +84,59 @@ def _only_in_range(config: IngestConfig, tell: Callable[[IgnoredFile], None]) ->
     return on_ignored
 
 
-def next_page(
+def list_pages(
     storage: Storage,
     config: IngestConfig,
     limit: int,
     on_error: Callable[[str, str], None],
     on_ignored: Callable[[IgnoredFile], None] | None = None,
-) -> Page | None:
-    """The next at most `limit` files after `config.after`; None when there are none. Holds `limit` files in memory."""
-    modified_ms = 0
+) -> Generator[Page, None, None]:
+    """The pending files, oldest first, in pages of at most `limit`, by one listing; no page when there are none.
 
-    def noting_times() -> Iterator[PendingFile]:
-        nonlocal modified_ms
+    Holds two pages in memory. What is more waits, sorted, in temporary files, which are gone when this process is.
+    """
+    modified_ms = 0
+    with contextlib.ExitStack() as resources:
+        waiting: list[Iterable[PendingFile]] = []
+        held: list[PendingFile] = []
         for file in match_files(storage, config, on_error, on_ignored):
             modified_ms = max(modified_ms, file.modified_ms)
-            yield file
+            if len(held) == limit:
+                output = resources.enter_context(tempfile.TemporaryFile())
+                _put_aside(sorted(held), output)
+                waiting.append(_read_back(output))
+                held = []
+            held.append(file)
+        held.sort()
+        in_order = heapq.merge(*waiting, held) if waiting else iter(held)
+        while files := list(islice(in_order, limit)):
+            yield Page(len(files), sum(file.size for file in files), files[-1].key, modified_ms, files)
 
-    files = heapq.nsmallest(limit, noting_times())
-    if not files:
-        return None
-    return Page(files=len(files), bytes=sum(file.size for file in files), last=files[-1].key, modified_ms=modified_ms)
+
+def _put_aside(files: Sequence[PendingFile], output: IO[bytes]) -> None:
+    for start in range(0, len(files), _PUT_ASIDE_AT_ONCE):
+        pickle.dump(files[start : start + _PUT_ASIDE_AT_ONCE], output)
+
+
+def _read_back(written: IO[bytes]) -> Iterator[PendingFile]:
+    written.seek(0)
+    with contextlib.suppress(EOFError):
+        while True:
+            yield from pickle.load(written)
+
+
+_pages: dict[tuple[str, tuple[int, str]], Sequence[PendingFile]] = {}
+"""Pages that were listed in this process, by the run and the key of their last file."""
+
+
+@contextlib.contextmanager
+def handed_over(config: IngestConfig, page: Page) -> Iterator[None]:
+    """Within it, pipelines of this process take a page's files from here. Those of other processes list it again."""
+    _pages[config.run_id, page.last] = page.members
+    try:
+        yield
+    finally:
+        del _pages[config.run_id, page.last]
 
 
 def in_delivery_order(files: Iterable[PendingFile], first_ms: int, config: IngestConfig) -> Iterator[PendingFile]:
@@ -123,18 +163,27 @@ class _MatchFilesFn(RunFn):
         first_ms = self.config.first_version_ms
         if first_ms is None:
             first_ms = int(time.time() * 1000)
-        # What cannot be listed was told by the launcher's own listing already; here it is left for a later run.
-        files = match_files(self.storage, self.config, lambda path, reason: None)
-        for file in in_delivery_order(files, first_ms, self.config):
+        for file in in_delivery_order(self._files(), first_ms, self.config):
             FILES_MATCHED.add()
             yield file
+
+    def _files(self) -> Iterable[PendingFile]:
+        config = self.config
+        handed = _pages.get((config.run_id, config.up_to)) if config.up_to else None
+        if handed is None:
+            # What cannot be listed was told by the launcher's own listing already; here it is left for a later run.
+            return match_files(self.storage, config, lambda path, reason: None)
+        if config.after is None:
+            return handed
+        # The pages before took their time: what has changed since the listing is for the next one.
+        return [file for file in handed if self.storage.etag(file.path) == file.etag]
 
 
 @dataclass(eq=False)
 class MatchFiles(beam.PTransform):  # type: ignore[misc]
-    """Lists pending files once, oldest first.
+    """The pending files of one page, oldest first: as the launcher has listed them, or on other machines by a listing.
 
-    Input: one element of any value. An element of the output is a `PendingFile`. A retry lists again and may see other
+    Input: one element of any value. An element of the output is a `PendingFile`. A retry may list again and see other
     files; nothing rests on the listing, since RecordLoads asks the load log about each file.
     """
 

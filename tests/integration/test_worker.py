@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import pytest
@@ -31,6 +32,7 @@ from transforms.loads.rows import FILES_TABLE, LOADS_TABLE
 from transforms.match_files import Page
 from transforms.parse_jsonl import ParseJsonl
 from transforms.storage import Storage, StorageError
+from transforms.storage.local import LocalStorage
 from transforms.write_to_clickhouse import WriteToClickHouse
 
 
@@ -211,7 +213,17 @@ def test_a_second_thread_is_turned_away(worker: IngestionWorker, root: Path, con
     assert slow.get_status().total_events_ingested == 1
 
 
-def test_pages_are_taken_up_one_after_another_oldest_first(config: IngestConfig, root: Path) -> None:
+def test_pages_are_taken_up_one_after_another_oldest_first_by_one_listing(
+    config: IngestConfig, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[str] = []
+    list_pending = LocalStorage.list_pending
+
+    def noting(storage: LocalStorage, *arguments: Any, **named: Any) -> Any:
+        listed.append(storage.root)
+        return list_pending(storage, *arguments, **named)
+
+    monkeypatch.setattr(LocalStorage, "list_pending", noting)
     for number in (3, 1, 4, 0, 2):
         write(root, 1, name=f"2026112{number}T000000Z_00.jsonl")
     pages: list[Page] = []
@@ -225,6 +237,27 @@ def test_pages_are_taken_up_one_after_another_oldest_first(config: IngestConfig,
         (2, "20261123"),
         (1, "20261124"),
     ]
+    assert listed == [str(root)]
+
+
+def test_what_changes_while_the_pages_before_it_are_loaded_is_for_the_next_run(
+    config: IngestConfig, root: Path
+) -> None:
+    for number in range(3):
+        write(root, 1, name=f"2026112{number}T000000Z_00.jsonl")
+    last = next(root.glob("*/*/20261122T000000Z_00.jsonl"))
+
+    def grow(page: Page) -> None:
+        if page.members[0].path != str(last):
+            with open(last, "a") as output:
+                output.write(event("trace", f"new-{page.members[0].path}") + "\n")
+
+    worker = IngestionWorker(config, max_files=1, on_page=grow)
+    worker.init()
+    result = worker.process_once()
+    assert (result.files_processed, result.errors, last.exists()) == (2, [], True)
+    assert worker.process_once().events_ingested == 3
+    worker.close()
 
 
 @pytest.mark.parametrize(

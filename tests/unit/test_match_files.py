@@ -9,7 +9,7 @@ import pytest
 
 from transforms.clickhouse import ClickHouseConfig
 from transforms.config import IngestConfig
-from transforms.match_files import match_files, next_page
+from transforms.match_files import Page, list_pages, match_files
 from transforms.storage import open_storage
 from transforms.storage.ignored_files import IgnoredFile, IgnoreReason
 
@@ -69,15 +69,37 @@ def test_a_file_outside_of_the_range_is_not_told_about(tmp_path: Path) -> None:
     )
 
 
+def pages_of(config: IngestConfig, limit: int) -> list[Page]:
+    return list(list_pages(open_storage(config.input), config, limit, lambda path, reason: pytest.fail(reason)))
+
+
 def test_a_page_knows_the_latest_change_of_all_that_was_there(tmp_path: Path) -> None:
     """So that a later look of the same run takes exactly these, whatever the clock says by then."""
     put(tmp_path, "20261101T000000Z_a.jsonl", NOW_MS)
     put(tmp_path, "20261102T000000Z_a.jsonl", NOW_MS + DAY_MS)
     config = config_of(tmp_path)
-    page = next_page(open_storage(config.input), config, 1, lambda path, reason: pytest.fail(reason))
-    assert page is not None and (page.files, page.modified_ms) == (1, NOW_MS + DAY_MS)
+    page, _ = pages_of(config, 1)
+    assert (page.files, page.modified_ms) == (1, NOW_MS + DAY_MS)
     put(tmp_path, "20261103T000000Z_a.jsonl", NOW_MS + DAY_MS + 1)
     assert matched(replace(config, modified_until_ms=page.modified_ms))[0] == [
         "20261101T000000Z_a.jsonl",
         "20261102T000000Z_a.jsonl",
     ]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 6, 7, 8])
+def test_pages_are_those_of_one_listing_in_the_order_of_age(tmp_path: Path, limit: int) -> None:
+    days = [f"202611{day:02}T000000Z_a.jsonl" for day in (3, 1, 7, 5, 2, 6, 4)]
+    for number, name in enumerate(days):
+        put(tmp_path, name)
+        (tmp_path / "trace/p" / name).write_bytes(b"x" * number)
+    pages = pages_of(config_of(tmp_path), limit)
+    found = [[os.path.basename(file.path) for file in page.members] for page in pages]
+    assert found == [sorted(days)[start : start + limit] for start in range(0, 7, limit)]
+    for page in pages:
+        assert (page.files, page.bytes) == (len(page.members), sum(file.size for file in page.members))
+        assert page.last == page.members[-1].key
+
+
+def test_an_empty_directory_has_no_page(tmp_path: Path) -> None:
+    assert pages_of(config_of(tmp_path), 5) == []
