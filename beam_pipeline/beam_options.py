@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_pipeline.options import INGEST, OptionsError
-from beam_pipeline.worker import LOCAL_RUNNERS
+from beam_pipeline.runners import LOCAL_RUNNERS
 
 
 class IngestOptions(PipelineOptions):  # type: ignore[misc]

@@ -139,7 +139,7 @@ def _read(command: Command, arguments: list[str]) -> Invocation:
             arguments = [f"--{command.operands[action]}={arguments[0]}", *arguments[1:]]
     values, rest = read_values(command.options, arguments)
     names = [option.name for option in command.options]
-    if command.takes_beam_options:
+    if command.takes_beam_options and rest:
         from beam_pipeline.beam_options import unknown_to_beam
 
         unknown = unknown_to_beam(rest)

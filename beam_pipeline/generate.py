@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from transforms.events import EVENT_TYPES
-from transforms.events.times import MAX_MS, MIN_MS
+from transforms.events.types import MAX_MS, MIN_MS
 
 DIALECTS = ("flat", "envelope", "mixed")
 WEIGHTS = {"trace": 10, "span": 45, "log": 25, "metric": 15, "score": 5}

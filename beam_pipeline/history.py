@@ -7,13 +7,15 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transforms.clickhouse import ClickHouse
 from transforms.events import REJECTED_TABLE
 from transforms.loads.inputs import INPUTS_TABLE, find_input
 from transforms.loads.rows import FILES_TABLE, LOADS_TABLE
 from transforms.storage import open_storage
+
+if TYPE_CHECKING:
+    from transforms.clickhouse import ClickHouse
 
 _BATCH_BYTES = 32 * 1024 * 1024
 _BATCH_LINES = 1000

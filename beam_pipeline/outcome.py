@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from transforms import metrics
-from transforms.clickhouse import ClickHouse
 from transforms.config import IngestConfig
 from transforms.loads.journal import JOURNAL_TABLE
 from transforms.loads.rows import FILES_TABLE, LOADS_TABLE
 from transforms.report import Failure
+
+if TYPE_CHECKING:
+    from transforms.clickhouse import ClickHouse
 
 _MINE = (
     f"load_id IN (SELECT load_id FROM {JOURNAL_TABLE} "

@@ -30,7 +30,7 @@ def build_pipeline(pipeline: beam.Pipeline, config: IngestConfig) -> beam.PColle
     recorded so, and is taken up by the next run's AdoptLoads. What failed is in `transforms.report` on the worker and in the
     load log for everybody; nothing raises out of a stage.
     """
-    start = pipeline | "Start" >> beam.Create([config.input])
+    start = pipeline | "Start" >> beam.Impulse()
     unfinished = start | "AdoptLoads" >> AdoptLoads(config)
     new = (
         start

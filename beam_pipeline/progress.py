@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from beam_pipeline.wording import counted
 from transforms import metrics
-from transforms.match_files import Page
+from transforms.listing import Page
 
 LOG_EVERY_S = 10.0
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-from transforms.clickhouse import ClickHouse
 from transforms.loads.rows import LOADS_TABLE
 from transforms.loads.runs import RUNS_TABLE, live_runs
 from transforms.storage import StorageError, open_storage
+
+if TYPE_CHECKING:
+    from transforms.clickhouse import ClickHouse
 
 
 def older_run(client: ClickHouse, *directories: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 import uuid
@@ -11,29 +10,26 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-
-import apache_beam as beam
-from apache_beam.metrics.metric import MetricsFilter
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from typing import TYPE_CHECKING
 
 from beam_pipeline.outcome import load_counts, load_failures
-from beam_pipeline.pipeline import build_pipeline
+from beam_pipeline.runners import LOCAL_RUNNERS, runner_of
 from beam_pipeline.runs_under_way import refuse_older_runs
 from beam_pipeline.schema import SchemaOptions, SchemaStatus, check_schema_status, connect_or_create, run_migrations
 from transforms import interrupt, metrics, report
-from transforms.adopt_loads import left_behind
-from transforms.clickhouse import ClickHouse, ClickHouseError, SchemaError
+from transforms.clickhouse import ClickHouseError, SchemaError
 from transforms.config import IngestConfig
+from transforms.listing import Page, handed_over, list_pages
 from transforms.loads.inputs import resolve_input
 from transforms.loads.journal import Journal, Tail
-from transforms.match_files import Page, handed_over, list_pages
+from transforms.loads.runs import left_behind
 from transforms.report import Failure
-from transforms.run import lent_client, shared_lease
+from transforms.resources import lent_client, shared_lease
 from transforms.storage import StorageError, open_storage
 from transforms.storage.ignored_files import IgnoredGroup
 
-LOCAL_RUNNERS = ("DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
+if TYPE_CHECKING:
+    from transforms.clickhouse import ClickHouse
 
 
 class SchemaOutOfDate(SchemaError):
@@ -290,22 +286,12 @@ class IngestionWorker:
                 )
 
     def _run_pipeline(self, config: IngestConfig) -> None:
-        options = PipelineOptions(self._runner_options)
-        # Beam's DirectRunner would fall back to a slow one that miscounts, for a pipeline with batches like this one.
-        pipeline = beam.Pipeline(FnApiRunner() if self._is_local() else None, options=options)
-        # Beam makes a directory that ours has no use for, and that a killed process would leave behind.
-        shutil.rmtree(pipeline.local_tempdir, ignore_errors=True)
-        build_pipeline(pipeline, config)
-        result = pipeline.run()
-        result.wait_until_finish()
-        for counter in result.metrics().query(MetricsFilter().with_namespace(metrics.NAMESPACE))["counters"]:
-            # Runners that do not tell what was committed tell at least what was attempted.
-            counted = counter.committed if counter.committed is not None else counter.attempted
-            self._counts[counter.key.metric.name] += counted or 0
+        from beam_pipeline.run_pipeline import run_pipeline  # a look that finds nothing does without Beam
+
+        self._counts.update(run_pipeline(config, self._runner_options, local=self._is_local()))
 
     def _is_local(self) -> bool:
-        runner = PipelineOptions(self._runner_options).view_as(StandardOptions).runner
-        return runner in (None, *LOCAL_RUNNERS)
+        return runner_of(self._runner_options) in LOCAL_RUNNERS
 
     def _one_more_look(self) -> bool:
         """Whether files of adopted loads may be free again: one had changed, say, and its load went on without it."""

@@ -24,6 +24,7 @@ from beam_pipeline.schema import run_migrations
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 from transforms.events import TABLES
 from transforms.events.columns import FIELDS
+from transforms.events.schemas import arrow_schema
 from transforms.events.times import parse_time
 
 
@@ -63,7 +64,9 @@ class InsertRows(beam.DoFn):  # type: ignore[misc]
             by_type.setdefault(kind, []).append(row)
         for kind, rows in by_type.items():
             table = TABLES[kind]
-            self._client.insert(table.table, pa.RecordBatch.from_pylist(rows, table.schema), token=os.urandom(8).hex())
+            self._client.insert(
+                table.table, pa.RecordBatch.from_pylist(rows, arrow_schema(kind)), token=os.urandom(8).hex()
+            )
         yield len(batch)
 
 

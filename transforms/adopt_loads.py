@@ -4,30 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 
 from transforms import report
-from transforms.clickhouse import ClickHouse, ClickHouseError
+from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
 from transforms.loads import Load
-from transforms.loads.journal import Holding, Journal, Tail
+from transforms.loads.journal import Holding, Journal
 from transforms.loads.log import LoadLog
 from transforms.loads.rows import LoadRecord
-from transforms.loads.runs import live_runs
+from transforms.loads.runs import left_behind
 from transforms.metrics import LOADS_ADOPTED
 from transforms.run import RunFn
 
+if TYPE_CHECKING:
+    from transforms.clickhouse import ClickHouse
+
 _AT_ONCE = 100
 """Loads taken up by one entry, whose slices are held in memory."""
-
-
-def left_behind(tail: Tail, client: ClickHouse, run_id: str) -> list[Holding]:
-    """Unfinished loads whose runs have ended and that are due, oldest first. Raises ClickHouseError."""
-    of_others = [holding for holding in tail.unfinished.values() if holding.run_id != run_id and not holding.wait_ms]
-    alive = live_runs(client, (holding.run_id for holding in of_others))
-    return [holding for holding in of_others if holding.run_id not in alive]
 
 
 def adopt_loads(journal: Journal, log: LoadLog, client: ClickHouse, run_id: str) -> Iterator[Load]:

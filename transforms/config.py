@@ -6,11 +6,15 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING
 
-from transforms.clickhouse import ClickHouse, ClickHouseConfig
+from transforms.clickhouse import ClickHouseConfig
 from transforms.events import EVENT_TYPES
 from transforms.loads.journal import Journal
 from transforms.loads.log import LoadLog
+
+if TYPE_CHECKING:
+    from transforms.clickhouse import ClickHouse
 
 MIB = 1024 * 1024
 MAX_BLOCK_BYTES = 1024 * MIB

@@ -6,8 +6,6 @@ import threading
 from collections import Counter
 from dataclasses import dataclass
 
-from apache_beam.metrics import Metrics
-
 from transforms.events import EVENT_TYPES
 
 NAMESPACE = "beam_pipeline"
@@ -24,6 +22,8 @@ class Metric:
     def add(self, amount: int = 1) -> None:
         """Counts, on the runner and in this process. Call it from a DoFn's own thread only."""
         if amount:
+            from apache_beam.metrics import Metrics  # whoever counts has a pipeline
+
             Metrics.counter(NAMESPACE, self.name).inc(amount)
             with _lock:
                 _local[self.name] += amount

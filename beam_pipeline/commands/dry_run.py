@@ -15,8 +15,8 @@ from beam_pipeline.wording import counted
 from transforms import report
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
+from transforms.listing import match_files
 from transforms.loads.runs import live_runs
-from transforms.match_files import match_files
 from transforms.storage import Storage, open_storage
 from transforms.storage.ignored_files import IgnoredFile
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shlex
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from types import FrameType
 from typing import Any
 
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from rich.console import Console
 
 from beam_pipeline.commands.base import (
@@ -27,15 +28,17 @@ from beam_pipeline.commands.base import (
     printable,
     where,
 )
-from beam_pipeline.commands.dry_run import dry_run
 from beam_pipeline.commands.tables import print_table
 from beam_pipeline.options import DRY_RUN, INGEST, ONCE, OUTPUT, QUIET, OptionsError, ingest_config, input_problems
 from beam_pipeline.process import SIGNALS
 from beam_pipeline.progress import Display, Tracker, duration, make_display
+from beam_pipeline.runners import LOCAL_RUNNERS, direct_running_mode_of, runner_of
 from beam_pipeline.wording import counted
-from beam_pipeline.worker import LOCAL_RUNNERS, IngestionWorker, ProcessingResult
+from beam_pipeline.worker import IngestionWorker, ProcessingResult
 from transforms import interrupt, metrics, report
 from transforms.config import IngestConfig
+from transforms.listing import match_files
+from transforms.storage import StorageError, open_storage
 
 _LOOK_EVERY_S = 0.2
 _NAMED_ERRORS = 20
@@ -91,6 +94,8 @@ def run(invocation: Invocation) -> int:
     config = _config(invocation)
     console = log_console()
     if values["dry_run"]:
+        from beam_pipeline.commands.dry_run import dry_run
+
         return dry_run(config, as_json=values["json"])
     tracker = Tracker()
     worker = IngestionWorker(
@@ -99,11 +104,12 @@ def run(invocation: Invocation) -> int:
     if not values["quiet"]:
         console.print(f"loading {printable(config.input)} into {where(config.clickhouse)}")
     try:
+        _import_beam_meanwhile(config)
         worker.init()
-        if _runner(invocation) in LOCAL_RUNNERS:
+        if runner_of(invocation.beam_flags) in LOCAL_RUNNERS:
             result, code = _run_here(worker, tracker, make_display(console, quiet=values["quiet"]))
         else:
-            result, code = _run_elsewhere(worker, _runner(invocation), console)
+            result, code = _run_elsewhere(worker, runner_of(invocation.beam_flags), console)
     finally:
         worker.close()
     if values["json"]:
@@ -114,8 +120,12 @@ def run(invocation: Invocation) -> int:
     return code
 
 
-def _runner(invocation: Invocation) -> str:
-    return PipelineOptions(invocation.beam_flags).view_as(StandardOptions).runner or "DirectRunner"
+def _import_beam_meanwhile(config: IngestConfig) -> None:
+    """Imports Beam in a thread, if there is something to load, while the database is opened."""
+    with suppress(StorageError, OSError):  # the run itself tells of them
+        if next(match_files(open_storage(config.input), config, lambda path, reason: None), None):
+            module = "beam_pipeline.run_pipeline"
+            threading.Thread(target=importlib.import_module, args=(module,), name="import", daemon=True).start()
 
 
 def _config(invocation: Invocation) -> IngestConfig:
@@ -127,12 +137,12 @@ def _config(invocation: Invocation) -> IngestConfig:
         raise OptionsError(problems + error.problems) from None
     if config.clickhouse.embedded:
         # An embedded database belongs to one process.
-        if _runner(invocation) not in LOCAL_RUNNERS:
+        if runner_of(invocation.beam_flags) not in LOCAL_RUNNERS:
             problems.append(
-                f"--clickhouse_url: {_runner(invocation)} has workers of its own, which cannot share an embedded "
+                f"--clickhouse_url: {runner_of(invocation.beam_flags)} has workers of its own, which cannot share an embedded "
                 "database; give the http(s) URL of a server"
             )
-        elif PipelineOptions(invocation.beam_flags).view_as(DirectOptions).direct_running_mode == "multi_processing":
+        elif direct_running_mode_of(invocation.beam_flags) == "multi_processing":
             problems.append("--direct_running_mode: with an embedded database it must be in_memory or multi_threading")
     if problems:
         raise OptionsError(problems)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import tzinfo
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from beam_pipeline.commands.base import (
     OK,
@@ -25,12 +25,14 @@ from beam_pipeline.history import FileProblem, History, LoadRecord, StateTotals
 from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, local_path
 from beam_pipeline.schema import connect_if_there
 from beam_pipeline.wording import counted
-from transforms.clickhouse import ClickHouse
 from transforms.events import EVENT_TYPES
 from transforms.loads.journal import Journal, Tail
 from transforms.loads.runs import Owner, live_runs
 from transforms.storage import Storage, open_storage
 from transforms.storage.ignored_files import IgnoredFiles, IgnoredGroup
+
+if TYPE_CHECKING:
+    from transforms.clickhouse import ClickHouse
 
 _SHOWN = 10
 

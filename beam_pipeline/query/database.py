@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from beam_pipeline.query.arguments import number
 from beam_pipeline.query.errors import BadArgument, QueryError, translated
-from transforms.clickhouse import ClickHouse
+
+if TYPE_CHECKING:
+    from transforms.clickhouse import ClickHouse
 
 Result = TypeVar("Result")
 

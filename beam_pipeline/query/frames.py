@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from transforms.events import TABLES, TIME
+from transforms.events import TABLES
+from transforms.events.schemas import TIME, arrow_schema
 
 if TYPE_CHECKING:
     import pandas
@@ -38,7 +39,7 @@ def _schema(event_type: str) -> pa.Schema:
     """The fields of an event by their names in the query API, with the stored types; JSON is text."""
     table = TABLES[event_type]
     columns = []
-    for column in (*table.schema, pa.field("ingested_at", TIME)):
+    for column in (*arrow_schema(event_type), pa.field("ingested_at", TIME)):
         is_json = pa.types.is_binary(column.type)
         name = "id" if column.name == table.id_column else column.name
         columns.append((f"{name}_json", pa.string()) if is_json else (name, column.type))

@@ -7,15 +7,13 @@ from dataclasses import InitVar, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-import pyarrow as pa
-
 from beam_pipeline.query.errors import BadArgument, QueryError
-from beam_pipeline.query.frames import arrow_table, pandas_frame, polars_frame
 from beam_pipeline.query.json_text import read_json
 
 if TYPE_CHECKING:
     import pandas
     import polars
+    import pyarrow as pa
 
 Event = TypeVar("Event")
 SourceName = Literal["rollup", "events", "rollup+events"]
@@ -220,14 +218,20 @@ class Page(_Listed[Event]):
 
     def to_arrow(self) -> pa.Table:
         """The events as a table with a column for each field: times in milliseconds and UTC, JSON as text."""
+        from beam_pipeline.query.frames import arrow_table
+
         return arrow_table(self.event_type, self.items)
 
     def to_pandas(self) -> pandas.DataFrame:
         """The same as a pandas DataFrame, with integers as Int64. Raises ImportError without pandas."""
+        from beam_pipeline.query.frames import pandas_frame
+
         return pandas_frame(self.to_arrow())
 
     def to_polars(self) -> polars.DataFrame:
         """The same as a Polars DataFrame. Raises ImportError without Polars."""
+        from beam_pipeline.query.frames import polars_frame
+
         return polars_frame(self.to_arrow())
 
 

@@ -52,10 +52,12 @@ from beam_pipeline.query.numbers.series import (
 )
 from beam_pipeline.query.sources import LOGS, METRICS, SCORES, SPANS, TRACES, Operation, Source, operations
 from transforms.blocks.rollups import QUANTILES
-from transforms.clickhouse import ClickHouse, ClickHouseConfig
+from transforms.clickhouse import ClickHouseConfig
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from transforms.clickhouse import ClickHouse
 
 _COUNTING = 8
 """How many lists are counted at once; further ones wait."""

@@ -10,7 +10,8 @@ from typing import Any, Generic, Literal
 from beam_pipeline.query.errors import BadArgument
 from beam_pipeline.query.model import Event, Log, Metric, Score, Span, Trace
 from beam_pipeline.query.times import from_ms
-from transforms.events import TABLES, TIME
+from transforms.events import TABLES
+from transforms.events.types import TIME
 
 Row = Mapping[str, Any]
 Operation = Literal["trace", "span"]
@@ -76,7 +77,7 @@ class Source(Generic[Event]):
         return TABLES[self.event_type].id_column if field == "id" else field.removesuffix("_json")
 
     def _is_time(self, column: str) -> bool:
-        return column == "ingested_at" or bool(TABLES[self.event_type].schema.field(column).type == TIME)
+        return column == "ingested_at" or TABLES[self.event_type].columns[column] == TIME
 
     def identity_of(self, row: Row) -> tuple[Any, ...]:
         """What identifies the event of a row of its `selection`."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from transforms.clickhouse import ClickHouse, ClickHouseConfig, SchemaError
+from transforms.clickhouse import ClickHouseConfig, SchemaError
 from transforms.clickhouse.errors import UNKNOWN_DATABASE
+
+if TYPE_CHECKING:
+    from transforms.clickhouse import ClickHouse
 
 
 def connect_or_create(config: ClickHouseConfig, *, cluster: str | None = None) -> ClickHouse:

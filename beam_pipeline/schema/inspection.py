@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from beam_pipeline.schema.options import MIN_DEDUP_WINDOW
 from beam_pipeline.schema.tables import Column, Table
 from beam_pipeline.schema.views import View
-from transforms.clickhouse import ClickHouse
+
+if TYPE_CHECKING:
+    from transforms.clickhouse import ClickHouse
 
 _SETTING = re.compile(r"(\w+) = (\d+)")
 _TTL = re.compile(r" TTL (.*?)(?: SETTINGS |$)", re.DOTALL)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from beam_pipeline.schema.inspection import (
     Existing,
@@ -32,8 +31,12 @@ from beam_pipeline.schema.tables import (
     dedup_settings,
 )
 from beam_pipeline.schema.views import View
-from transforms.clickhouse import ClickHouse, SchemaError
+from transforms.clickhouse import SchemaError
+from transforms.clickhouse.batches import batch_of
 from transforms.events import TABLES
+
+if TYPE_CHECKING:
+    from transforms.clickhouse import ClickHouse
 
 ALL_TABLES: tuple[Table, ...] = (
     *EVENT_TABLES,
@@ -260,9 +263,9 @@ def _done(client: ClickHouse) -> set[int]:
 
 
 def _record(client: ClickHouse, migrations: Sequence[Migration], state: str) -> None:
-    schema = pa.schema([("version", pa.uint32()), ("name", pa.string()), ("state", pa.string())])
+    columns = {"version": "uint32", "name": "string", "state": "string"}
     rows = [{"version": migration.version, "name": migration.name, "state": state} for migration in migrations]
-    client.insert(MIGRATIONS_TABLE, pa.RecordBatch.from_pylist(rows, schema), idempotent=True)
+    client.insert(MIGRATIONS_TABLE, batch_of(rows, columns), idempotent=True)
 
 
 def _apply_options(client: ClickHouse, options: SchemaOptions) -> list[str]:

@@ -25,11 +25,11 @@ from transforms.clickhouse import ClickHouse, ClickHouseConfig
 from transforms.config import IngestConfig
 from transforms.events import TABLES
 from transforms.finalize_files import FinalizeFiles
+from transforms.listing import Page
 from transforms.loads import Load, Slice
 from transforms.loads.journal import JOURNAL_TABLE, Holding
 from transforms.loads.lines import RangeLines, read_lines
 from transforms.loads.rows import FILES_TABLE, LOADS_TABLE
-from transforms.match_files import Page
 from transforms.parse_jsonl import ParseJsonl
 from transforms.storage import Storage, StorageError
 from transforms.storage.local import LocalStorage

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from beam_pipeline.query import model
 from tests.support.databases import FOR_EVER, fresh_database, make_tables
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
-from transforms.events import SEQUENCE, TABLES, TIME
+from transforms.events import TABLES
+from transforms.events.schemas import SEQUENCE, TIME, arrow_schema
 
 Delivery = dict[str, Any]
 Filters = dict[str, Any]
@@ -215,7 +216,7 @@ def insert(client: ClickHouse, event_type: str, rows: Iterable[Delivery], block:
     """Inserts deliveries, all at once."""
     table = TABLES[event_type]
     lineage = [("ingested_at", TIME), ("load_id", pa.string()), ("block", pa.string())]
-    schema = pa.schema([*table.schema, *lineage, SEQUENCE])
+    schema = pa.schema([*arrow_schema(event_type), *lineage, SEQUENCE])
     named = []
     for sequence, row in enumerate(rows):
         columns = {

@@ -19,9 +19,9 @@ from transforms.blocks.row_block import RowBlock
 from transforms.clickhouse import ClickHouse
 from transforms.config import IngestConfig
 from transforms.finalize_files import LoadResult, _FinalizeFilesFn
+from transforms.listing import in_delivery_order, match_files
 from transforms.loads import Load
 from transforms.loads.runs import Lease
-from transforms.match_files import in_delivery_order, match_files
 from transforms.parse_jsonl import ParsedLoad, _ParseJsonlFn
 from transforms.record_loads import record_loads
 from transforms.run import RunFn

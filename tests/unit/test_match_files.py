@@ -9,7 +9,7 @@ import pytest
 
 from transforms.clickhouse import ClickHouseConfig
 from transforms.config import IngestConfig
-from transforms.match_files import Page, list_pages, match_files
+from transforms.listing import Page, list_pages, match_files
 from transforms.storage import open_storage
 from transforms.storage.ignored_files import IgnoredFile, IgnoreReason
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from beam_pipeline.progress import LiveDisplay, LogDisplay, QuietDisplay, Snapshot, Tracker, duration, make_display
 from transforms import metrics
-from transforms.match_files import Page
+from transforms.listing import Page
 
 HALF = Snapshot(
     files=3, total_files=10, bytes=500, total_bytes=1000, events=12_000, rejected=2, errors=1, elapsed_s=60.0

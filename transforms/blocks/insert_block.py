@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,8 +20,11 @@ import pyarrow.compute as pc
 from transforms.blocks.receipts import read_receipts
 from transforms.blocks.rollups import ROLLUP_SOURCES, TABLE_ONLY
 from transforms.blocks.row_block import RowBlock
-from transforms.clickhouse import AccessDenied, ClickHouse, ClickHouseError
+from transforms.clickhouse import AccessDenied, ClickHouseError
 from transforms.events import REJECTED_TABLE, TABLES
+
+if TYPE_CHECKING:
+    from transforms.clickhouse import ClickHouse
 
 SETTLE_S = 5.0
 """Seconds that an insert of a process that is gone may still take to be rolled up, where the server does not say."""

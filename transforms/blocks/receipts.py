@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from transforms.blocks.rollups import TABLE_ONLY
-from transforms.clickhouse import ClickHouse
 from transforms.events import REJECTED_TABLE, TABLES
+
+if TYPE_CHECKING:
+    from transforms.clickhouse import ClickHouse
 
 Receipts = dict[tuple[str, str], int]
 """Rows by (table, label)."""

@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from transforms.blocks.rollups import TABLE_ONLY
-from transforms.clickhouse import ClickHouse
-from transforms.events import REJECTED_SCHEMA, REJECTED_TABLE, TABLES
+from transforms.events import REJECTED_TABLE, TABLES
 from transforms.events.parsing import ParsedChunk
+from transforms.events.schemas import REJECTED_SCHEMA, arrow_schema
+
+if TYPE_CHECKING:
+    from transforms.clickhouse import ClickHouse
 
 _REJECTED_KEY = ("file", "byte_offset")
 
@@ -91,8 +94,8 @@ def _schema(table: str) -> pa.Schema:
     """The columns that make a row what it is, without those that say when and how it came."""
     if table == REJECTED_TABLE:
         return REJECTED_SCHEMA
-    (schema,) = (events.schema for events in TABLES.values() if events.table == table)
-    return schema
+    (event_type,) = (event_type for event_type, events in TABLES.items() if events.table == table)
+    return arrow_schema(event_type)
 
 
 def _sql(column: pa.Field) -> str:

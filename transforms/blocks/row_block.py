@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import xxhash
 
-from transforms.events import REJECTED_TABLE, TABLES, TIME
+from transforms.events import REJECTED_TABLE, TABLES
 from transforms.events.parsing import ParsedChunk
+from transforms.events.schemas import TIME
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,13 @@
-"""The client, for a server over HTTP and for the engine embedded in this process, and its errors."""
+"""The client, for a server over HTTP and for the engine embedded in this process, and its errors.
 
-from transforms.clickhouse.client import ClickHouse, ClickHouseConfig
+The client itself, and with it the driver, is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from transforms.clickhouse.config import ClickHouseConfig
 from transforms.clickhouse.errors import (
     AccessDenied,
     ClickHouseError,
@@ -9,6 +16,9 @@ from transforms.clickhouse.errors import (
     SchemaError,
     Unavailable,
 )
+
+if TYPE_CHECKING:
+    from transforms.clickhouse.client import ClickHouse
 
 __all__ = [
     "AccessDenied",
@@ -20,3 +30,11 @@ __all__ = [
     "SchemaError",
     "Unavailable",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ClickHouse":
+        from transforms.clickhouse.client import ClickHouse
+
+        return ClickHouse
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

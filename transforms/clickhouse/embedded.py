@@ -11,15 +11,17 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import clickhouse_connect
-import pyarrow as pa
 from clickhouse_connect.driver import exceptions as driver
 from clickhouse_connect.driver.binding import quote_identifier
 from clickhouse_connect.driver.client import Client
 
 from transforms.clickhouse.errors import UNKNOWN_DATABASE, ClickHouseError, EmbeddedBusy, SchemaError, Unavailable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _ENGINE_WORDS = re.compile(
     r"^.*?e\.what\(\) = |^(Failed to create connection: )?(Code: \d+\. DB::Exception: )+", re.DOTALL
@@ -82,6 +84,8 @@ def rows_in_memory(rows: pa.RecordBatch | pa.Table) -> Iterator[str]:
     It is a file in memory, or a temporary file without a name where there are none such: nothing is ever left behind.
     Raises Unavailable when there is no room for it.
     """
+    import pyarrow as pa
+
     with contextlib.ExitStack() as stack:
         try:
             if hasattr(os, "memfd_create"):

@@ -2,12 +2,9 @@
 
 from transforms.events.types import (
     EVENT_TYPES,
-    REJECTED_SCHEMA,
     REJECTED_TABLE,
-    SEQUENCE,
     STRUCTS,
     TABLES,
-    TIME,
     Line,
     LineSource,
     Raw,
@@ -15,12 +12,9 @@ from transforms.events.types import (
 
 __all__ = [
     "EVENT_TYPES",
-    "REJECTED_SCHEMA",
     "REJECTED_TABLE",
-    "SEQUENCE",
     "STRUCTS",
     "TABLES",
-    "TIME",
     "Line",
     "LineSource",
     "Raw",

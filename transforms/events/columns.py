@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.events import TABLES, TIME
+from transforms.events import TABLES
+from transforms.events.schemas import TIME, arrow_schema
 from transforms.events.times import (
     Milliseconds,
     is_in_range,
@@ -170,7 +171,7 @@ def columns(event_type: str, events: Sequence[Any], fallback: Fallback) -> tuple
             made[field.column] = _durations(values, made)
         else:
             made[field.column] = _BUILDERS[field.kind](values, field.default)
-    batch = pa.RecordBatch.from_arrays([made[name] for name in table.schema.names], schema=table.schema)
+    batch = pa.RecordBatch.from_arrays([made[name] for name in table.columns], schema=arrow_schema(event_type))
     return batch, times[table.time_column]
 
 

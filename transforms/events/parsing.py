@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from transforms.events import EVENT_TYPES, REJECTED_SCHEMA, SEQUENCE, STRUCTS, LineSource
+from transforms.events import EVENT_TYPES, STRUCTS, LineSource
 from transforms.events.columns import Fallback, InvalidEvents, columns, problem
 from transforms.events.decode_line import decode_line, decoder
+from transforms.events.schemas import REJECTED_SCHEMA, SEQUENCE
 from transforms.events.times import months
 
 _NEWLINE, _RETURN, _OPEN, _CLOSE = b"\n\r{}"

@@ -13,12 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-Milliseconds = npt.NDArray[np.int64]
+from transforms.events.types import MAX_MS, MIN_MS
 
-MIN_MS = -2_208_988_800_000
-"""1900-01-01, the first instant of DateTime64."""
-MAX_MS = 10_413_791_999_999
-"""2299-12-31T23:59:59.999, the last one."""
+Milliseconds = npt.NDArray[np.int64]
 
 _MISTAKEN: Mapping[str, tuple[int, int]] = {
     "a date": (19_000_101, 22_991_232),

@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, Union
 
 import msgspec
-import pyarrow as pa
 
 EVENT_TYPES = ("trace", "span", "log", "metric", "score")
 REJECTED_TABLE = "mastra_admin_rejected_events"
+
+MIN_MS = -2_208_988_800_000
+"""1900-01-01, the first instant of DateTime64."""
+MAX_MS = 10_413_791_999_999
+"""2299-12-31T23:59:59.999, the last one."""
 
 Raw = msgspec.Raw
 Time = Union[str, int, float, None]
@@ -125,16 +129,13 @@ STRUCTS: Mapping[str, type[msgspec.Struct]] = {
     "score": Score,
 }
 
-TIME = pa.timestamp("ms", "UTC")
-SEQUENCE = pa.field("sequence", pa.uint32())
-"""Orders the rows of a chunk as their lines were delivered: of two, the one delivered later has the greater number."""
-_TEXT = pa.string()
-_JSON = pa.binary()
+TIME, _TEXT, _JSON, _INTEGER, _NUMBER = "time", "text", "json", "integer", "number"
+"""Kinds of columns; `transforms.events.schemas` has their types in Arrow."""
 
 
 @dataclass(frozen=True)
 class EventTable:
-    """Where events of a type go. `schema` has the plan's columns, without those that say when and by which load."""
+    """Where events of a type go. `columns` are the plan's, without those that say when and by which load."""
 
     event_type: str
     table: str
@@ -145,7 +146,8 @@ class EventTable:
     """The columns that tell a project's events from each other; the last is the event's own id."""
     sorting_key: tuple[str, ...]
     """Of rows that are equal in all of these ReplacingMergeTree keeps one."""
-    schema: pa.Schema
+    columns: Mapping[str, str]
+    """Kinds by name, in their order."""
 
     @property
     def id_column(self) -> str:
@@ -156,7 +158,7 @@ def _table(
     event_type: str,
     time_column: str,
     identity: tuple[str, ...],
-    fields: list[tuple[str, pa.DataType]],
+    fields: list[tuple[str, str]],
     sorted_by: tuple[str, ...] = (),
 ) -> EventTable:
     """`sorted_by`: what comes between time and id in the sorting key."""
@@ -170,7 +172,7 @@ def _table(
         identity=identity,
         # By time, not by trace: ids are random, so that an hour's spans would be all over the table.
         sorting_key=("project_id", "deployment_id", time_column, *sorted_by, *identity),
-        schema=pa.schema([*fields, ("recorded_at", TIME)]),
+        columns=dict([*fields, ("recorded_at", TIME)]),
     )
 
 
@@ -187,7 +189,7 @@ TABLES: Mapping[str, EventTable] = {
             ("status", _TEXT),
             ("start_time", TIME),
             ("end_time", TIME),
-            ("duration_ms", pa.int64()),
+            ("duration_ms", _INTEGER),
             ("input", _JSON),
             ("output", _JSON),
             ("metadata", _JSON),
@@ -208,7 +210,7 @@ TABLES: Mapping[str, EventTable] = {
             ("status", _TEXT),
             ("start_time", TIME),
             ("end_time", TIME),
-            ("duration_ms", pa.int64()),
+            ("duration_ms", _INTEGER),
             ("attributes", _JSON),
             ("events", _JSON),
         ],
@@ -239,7 +241,7 @@ TABLES: Mapping[str, EventTable] = {
             ("deployment_id", _TEXT),
             ("name", _TEXT),
             ("type", _TEXT),
-            ("value", pa.float64()),
+            ("value", _NUMBER),
             ("unit", _TEXT),
             ("timestamp", TIME),
             ("labels", _JSON),
@@ -256,8 +258,8 @@ TABLES: Mapping[str, EventTable] = {
             ("deployment_id", _TEXT),
             ("trace_id", _TEXT),
             ("name", _TEXT),
-            ("value", pa.float64()),
-            ("normalized_value", pa.float64()),
+            ("value", _NUMBER),
+            ("normalized_value", _NUMBER),
             ("comment", _TEXT),
             ("timestamp", TIME),
             ("metadata", _JSON),
@@ -265,18 +267,6 @@ TABLES: Mapping[str, EventTable] = {
         sorted_by=("name",),
     ),
 }
-
-REJECTED_SCHEMA = pa.schema(
-    [
-        ("file", _TEXT),
-        ("line", pa.uint64()),
-        ("byte_offset", pa.uint64()),
-        ("event_type", _TEXT),
-        ("project_id", _TEXT),
-        ("reason", _TEXT),
-        ("raw", pa.binary()),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,4 +283,4 @@ class LineSource:
     line: int
     """1-based number of the first line."""
     sequence: int = 0
-    """Byte offset of the first line in the chunk that it is read with: what `SEQUENCE` counts from."""
+    """Byte offset of the first line in the chunk that it is read with: what `sequence` counts from."""

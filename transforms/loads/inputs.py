@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import socket
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
+from transforms.clickhouse.batches import batch_of
 
-from transforms.clickhouse import ClickHouse
+if TYPE_CHECKING:
+    from transforms.clickhouse import ClickHouse
 
 INPUTS_TABLE = "mastra_admin_ingest_inputs"
 
-_SCHEMA = pa.schema([("name", pa.string()), ("root", pa.string()), ("identity", pa.string()), ("host", pa.string())])
+_COLUMNS = {
+    "name": "string",
+    "root": "string",
+    "identity": "string",
+    "host": "string",
+}
 
 
 def find_input(client: ClickHouse, root: str, identity: str, name: str = "", *, host: str = "") -> tuple[str, bool]:
@@ -42,5 +49,5 @@ def resolve_input(client: ClickHouse, root: str, identity: str, name: str = "", 
     found, is_known = find_input(client, root, identity, name, host=host)
     if not is_known:
         row = {"name": found, "root": root, "identity": identity, "host": host}
-        client.insert(INPUTS_TABLE, pa.RecordBatch.from_pylist([row], _SCHEMA), idempotent=True)
+        client.insert(INPUTS_TABLE, batch_of([row], _COLUMNS), idempotent=True)
     return found

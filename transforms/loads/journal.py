@@ -16,31 +16,32 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from transforms.clickhouse import ClickHouse
+from transforms.clickhouse.batches import batch_of
 from transforms.loads.load import Load
 from transforms.loads.rows import COMMITTED, LOADS_TABLE, NO_NULLS
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from transforms.clickhouse import ClickHouse
+
 JOURNAL_TABLE = "mastra_admin_ingest_journal"
 
-_SCHEMA = pa.schema(
-    [
-        ("input", pa.string()),
-        ("number", pa.uint64()),
-        ("writer", pa.string()),
-        ("low", pa.uint64()),
-        ("versions_end", pa.uint64()),
-        ("run_id", pa.string()),
-        ("load_id", pa.string()),
-        ("attempt", pa.uint32()),
-        ("created_at", pa.timestamp("ms", "UTC")),
-        ("block_bytes", pa.uint64()),
-        ("block_rows", pa.uint64()),
-    ]
-)
+_COLUMNS = {
+    "input": "string",
+    "number": "uint64",
+    "writer": "string",
+    "low": "uint64",
+    "versions_end": "uint64",
+    "run_id": "string",
+    "load_id": "string",
+    "attempt": "uint32",
+    "created_at": "time",
+    "block_bytes": "uint64",
+    "block_rows": "uint64",
+}
 _WRITE: Mapping[str, Any] = {"insert_quorum": "auto", "insert_quorum_parallel": 0}
 _READ: Mapping[str, Any] = {"select_sequential_consistency": 1}
 """What it takes on a cluster, so that a worker reads what another one has written through another replica."""
@@ -202,7 +203,7 @@ class Journal:
             "versions_end": max(tail.versions_end_ms, *(load.end_ms for load in loads)),
             "run_id": self._run_id,
         }
-        return pa.RecordBatch.from_pylist(
+        return batch_of(
             [
                 common
                 | {
@@ -214,7 +215,7 @@ class Journal:
                 }
                 for load in loads
             ],
-            _SCHEMA,
+            _COLUMNS,
         )
 
     def _writer(self, number: int) -> str:

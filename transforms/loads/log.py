@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
-from transforms.clickhouse import ClickHouse
+from transforms.clickhouse.batches import batch_of
 from transforms.loads.journal import Holding
 from transforms.loads.load import Load, Slice
 from transforms.loads.rows import (
     COMMITTED,
-    FILES_SCHEMA,
+    FILES_COLUMNS,
     FILES_TABLE,
-    LOADS_SCHEMA,
+    LOADS_COLUMNS,
     LOADS_TABLE,
     NO_NULLS,
     FileRecord,
@@ -32,6 +31,9 @@ from transforms.loads.rows import (
     now,
     version,
 )
+
+if TYPE_CHECKING:
+    from transforms.clickhouse import ClickHouse
 
 _FILE_COLUMNS = """
     f.path AS path, f.load_id AS load_id, f.range_start AS start, f.range_end AS end, f.position AS position,
@@ -144,13 +146,13 @@ class LoadLog:
         """Writes how far loads are."""
         rows = [record.row() | {"input": self._input, "run_id": self._run_id} for record in records]
         if rows:
-            self._client.insert(LOADS_TABLE, pa.RecordBatch.from_pylist(rows, LOADS_SCHEMA), idempotent=True)
+            self._client.insert(LOADS_TABLE, batch_of(rows, LOADS_COLUMNS), idempotent=True)
 
     def write_files(self, records: Iterable[FileRecord]) -> None:
         """Writes how far slices are."""
         rows = [record.row() | {"input": self._input} for record in records]
         if rows:
-            self._client.insert(FILES_TABLE, pa.RecordBatch.from_pylist(rows, FILES_SCHEMA), idempotent=True)
+            self._client.insert(FILES_TABLE, batch_of(rows, FILES_COLUMNS), idempotent=True)
 
     def release(self, load: Load, released: Mapping[int, str], partly_inserted: Container[int] = ()) -> None:
         """Gives slices back (by position, with the reason): they are no longer this load's and may be loaded by another.
@@ -181,7 +183,7 @@ class LoadLog:
         if not states:
             return
         rows = self._client.query(
-            f"SELECT {', '.join(name for name in LOADS_SCHEMA.names)} FROM {LOADS_TABLE} FINAL "
+            f"SELECT {', '.join(name for name in LOADS_COLUMNS)} FROM {LOADS_TABLE} FINAL "
             "WHERE load_id IN {load_ids:Array(String)}",
             {"load_ids": list(states)},
         )
@@ -194,7 +196,7 @@ class LoadLog:
             row |= {"attempt": attempt, "version": version(attempt, state) | int(again)}
             row["events"] = list(row["events"].items())
             changed.append(row)
-        self._client.insert(LOADS_TABLE, pa.RecordBatch.from_pylist(changed, LOADS_SCHEMA), idempotent=True)
+        self._client.insert(LOADS_TABLE, batch_of(changed, LOADS_COLUMNS), idempotent=True)
 
     def _record(self, load: Load, part: Slice, state: str, outcome: SliceOutcome | None = None) -> FileRecord:
         return file_record(load, part, self.within(part.path), state, outcome)

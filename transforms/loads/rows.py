@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
-import pyarrow as pa
-
 from transforms.loads.load import Load, Slice
 
 LOADS_TABLE = "mastra_admin_ingest_loads"
@@ -23,57 +21,52 @@ NO_NULLS: Mapping[str, int] = {"join_use_nulls": 0}
 """For joins, whatever the server's profile says: what has no partner gets the default of its type."""
 _REVISION = 1 << 41
 
-_TIME = pa.timestamp("ms", "UTC")
-LOADS_SCHEMA = pa.schema(
-    [
-        ("load_id", pa.string()),
-        ("input", pa.string()),
-        ("run_id", pa.string()),
-        ("event_type", pa.string()),
-        ("state", pa.string()),
-        ("attempt", pa.uint32()),
-        ("version", pa.uint64()),
-        ("created_at", _TIME),
-        ("updated_at", _TIME),
-        ("block_bytes", pa.uint64()),
-        ("block_rows", pa.uint64()),
-        ("files", pa.uint32()),
-        ("bytes", pa.uint64()),
-        ("lines", pa.uint64()),
-        ("inserted", pa.uint64()),
-        ("rejected", pa.uint64()),
-        ("expired", pa.uint64()),
-        ("events", pa.map_(pa.string(), pa.uint64())),
-        ("blocks", pa.uint32()),
-        ("duration_ms", pa.uint64()),
-        ("error", pa.string()),
-    ]
-)
-FILES_SCHEMA = pa.schema(
-    [
-        ("input", pa.string()),
-        ("path", pa.string()),
-        ("load_id", pa.string()),
-        ("range_start", pa.uint64()),
-        ("range_end", pa.uint64()),
-        ("position", pa.uint32()),
-        ("size", pa.uint64()),
-        ("etag", pa.string()),
-        ("modified_at", _TIME),
-        ("timestamp", _TIME),
-        ("project_id", pa.string()),
-        ("state", pa.string()),
-        ("version", pa.uint64()),
-        ("at_end", pa.bool_()),
-        ("digest", pa.string()),
-        ("lines", pa.uint64()),
-        ("rejected", pa.uint64()),
-        ("moved_to", pa.string()),
-        ("error", pa.string()),
-        ("updated_at", _TIME),
-        ("partly_in", pa.list_(pa.string())),
-    ]
-)
+LOADS_COLUMNS = {
+    "load_id": "string",
+    "input": "string",
+    "run_id": "string",
+    "event_type": "string",
+    "state": "string",
+    "attempt": "uint32",
+    "version": "uint64",
+    "created_at": "time",
+    "updated_at": "time",
+    "block_bytes": "uint64",
+    "block_rows": "uint64",
+    "files": "uint32",
+    "bytes": "uint64",
+    "lines": "uint64",
+    "inserted": "uint64",
+    "rejected": "uint64",
+    "expired": "uint64",
+    "events": "counts",
+    "blocks": "uint32",
+    "duration_ms": "uint64",
+    "error": "string",
+}
+FILES_COLUMNS = {
+    "input": "string",
+    "path": "string",
+    "load_id": "string",
+    "range_start": "uint64",
+    "range_end": "uint64",
+    "position": "uint32",
+    "size": "uint64",
+    "etag": "string",
+    "modified_at": "time",
+    "timestamp": "time",
+    "project_id": "string",
+    "state": "string",
+    "version": "uint64",
+    "at_end": "bool",
+    "digest": "string",
+    "lines": "uint64",
+    "rejected": "uint64",
+    "moved_to": "string",
+    "error": "string",
+    "updated_at": "time",
+    "partly_in": "strings",
+}
 
 
 @dataclass(frozen=True, slots=True)

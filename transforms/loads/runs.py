@@ -17,24 +17,26 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
+from transforms.clickhouse import ClickHouseError
+from transforms.clickhouse.batches import batch_of
+from transforms.loads.journal import Holding, Tail
 
-from transforms.clickhouse import ClickHouse, ClickHouseError
+if TYPE_CHECKING:
+    from transforms.clickhouse import ClickHouse
 
 RUNS_TABLE = "mastra_admin_ingest_runs"
 
 _log = logging.getLogger(__name__)
-_SCHEMA = pa.schema(
-    [
-        ("run_id", pa.string()),
-        ("process", pa.string()),
-        ("input", pa.string()),
-        ("host", pa.string()),
-        ("lease_ms", pa.uint32()),
-        ("ended", pa.bool_()),
-    ]
-)
+_COLUMNS = {
+    "run_id": "string",
+    "process": "string",
+    "input": "string",
+    "host": "string",
+    "lease_ms": "uint32",
+    "ended": "bool",
+}
 _RENEWALS = 6
 """How often a lease is renewed in its own length."""
 _MARGIN = 2 / 3
@@ -191,7 +193,7 @@ class Lease:
             "lease_ms": int(self._lease_s * 1000),
             "ended": ended,
         }
-        self._client.insert(RUNS_TABLE, pa.RecordBatch.from_pylist([row], _SCHEMA), idempotent=True)
+        self._client.insert(RUNS_TABLE, batch_of([row], _COLUMNS), idempotent=True)
 
 
 def _clock() -> float:
@@ -221,6 +223,13 @@ def live_runs(client: ClickHouse, run_ids: Iterable[str]) -> dict[str, Owner]:
             continue
         found[row["run_id"]] = Owner(row["run_id"], row["host"], row["ago_ms"] / 1000)
     return found
+
+
+def left_behind(tail: Tail, client: ClickHouse, run_id: str) -> list[Holding]:
+    """Unfinished loads whose runs have ended and that are due, oldest first. Raises ClickHouseError."""
+    of_others = [holding for holding in tail.unfinished.values() if holding.run_id != run_id and not holding.wait_ms]
+    alive = live_runs(client, (holding.run_id for holding in of_others))
+    return [holding for holding in of_others if holding.run_id not in alive]
 
 
 _here: dict[str, int] = {}

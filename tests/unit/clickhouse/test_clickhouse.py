@@ -32,7 +32,8 @@ from transforms.clickhouse import (
     Unavailable,
 )
 from transforms.clickhouse import errors as clickhouse_errors
-from transforms.clickhouse.errors import error_class, translate
+from transforms.clickhouse.errors import error_class
+from transforms.clickhouse.translate import translate
 
 SECRET = "hunter2-is-secret"
 

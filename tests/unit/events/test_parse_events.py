@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from tests.support.dataset import event
 from tests.support.event_lines import IDENTITY, PROJECT, RECORDED_MS, EventLine, event_lines
-from transforms.events import SEQUENCE, TABLES, LineSource
+from transforms.events import TABLES, LineSource
 from transforms.events.parsing import ChunkParser, ParsedChunk
+from transforms.events.schemas import SEQUENCE
 
 PATH = "/in/trace/p/20261120T120000Z_ab.jsonl"
 
@@ -113,7 +114,7 @@ def test_any_lines(lines: Sequence[tuple[EventLine, Between]], bom: bool, newlin
         by_month = sorted({month(row[table.time_column]) for row in expected})
         assert [key[1] for key in parsed.rows if key[0] == event_type] == by_month
         assert rows_of(parsed, event_type) == [
-            {name: row[name] for name in table.schema.names}
+            {name: row[name] for name in table.columns}
             for wanted in by_month
             for row in expected
             if month(row[table.time_column]) == wanted

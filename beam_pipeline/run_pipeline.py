@@ -1,0 +1,33 @@
+"""Runs the pipeline once, on the runner that Beam's options name. All that imports Beam before there is something to do."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+
+import apache_beam as beam
+from apache_beam.metrics.metric import MetricsFilter
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from beam_pipeline.pipeline import build_pipeline
+from transforms import metrics
+from transforms.config import IngestConfig
+
+
+def run_pipeline(config: IngestConfig, flags: Sequence[str], *, local: bool) -> Counter[str]:
+    """Blocks until the pipeline has ended. Returns what was counted, by the names of `transforms.metrics`."""
+    # Beam's DirectRunner would fall back to a slow one that miscounts, for a pipeline with batches like this one.
+    pipeline = beam.Pipeline(FnApiRunner() if local else None, options=PipelineOptions(list(flags)))
+    # Beam makes a directory that ours has no use for, and that a killed process would leave behind.
+    shutil.rmtree(pipeline.local_tempdir, ignore_errors=True)
+    build_pipeline(pipeline, config)
+    result = pipeline.run()
+    result.wait_until_finish()
+    counts: Counter[str] = Counter()
+    for counter in result.metrics().query(MetricsFilter().with_namespace(metrics.NAMESPACE))["counters"]:
+        # Runners that do not tell what was committed tell at least what was attempted.
+        counted = counter.committed if counter.committed is not None else counter.attempted
+        counts[counter.key.metric.name] += counted or 0
+    return counts

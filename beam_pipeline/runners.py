@@ -1,0 +1,26 @@
+"""What Beam's own options say about where a pipeline runs, read without Beam."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+LOCAL_RUNNERS = ("DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
+"""Runners that work in the process that starts them."""
+
+
+def runner_of(flags: Sequence[str]) -> str:
+    """The runner that the flags name."""
+    return _value(flags, "--runner", LOCAL_RUNNERS[0])
+
+
+def direct_running_mode_of(flags: Sequence[str]) -> str:
+    """How the local runner is to work."""
+    return _value(flags, "--direct_running_mode", "in_memory")
+
+
+def _value(flags: Sequence[str], name: str, default: str) -> str:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument(name, dest="value", default=default)
+    found: str = parser.parse_known_args(list(flags))[0].value
+    return found or default
