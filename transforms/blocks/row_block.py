@@ -103,11 +103,16 @@ def _block(
     count = rows.num_rows
     lineage = {
         time_column: pa.repeat(pa.scalar(time_ms, pa.int64()), count).cast(TIME),
-        "load_id": pa.repeat(load_id, count),
-        "block": pa.repeat(label, count),
+        "load_id": _all(load_id, count),
+        "block": _all(label, count),
     }
     whole = pa.RecordBatch.from_arrays([*rows.columns, *lineage.values()], names=[*rows.schema.names, *lineage])
     return RowBlock(load_id, label, table, whole, _digest(rows), attempt, resumed)
+
+
+def _all(value: str, count: int) -> pa.DictionaryArray:
+    """A column of one value, which takes next to nothing here, on the way, and to be read as a LowCardinality."""
+    return pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int8()), count), pa.array([value]))
 
 
 def _digest(rows: pa.RecordBatch) -> str:

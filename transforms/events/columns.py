@@ -24,6 +24,7 @@ from transforms.events.times import (
 )
 
 _INT64 = 2**63
+_NULL = b"null"
 
 
 class InvalidEvents(Exception):
@@ -253,9 +254,16 @@ def _number(values: list[Any], _: Any) -> pa.Array:
 
 
 def _json_text(values: list[Any], default: bytes) -> pa.Array:
-    made = pa.array(list(map(bytes, values)), pa.binary())
-    absent = pc.or_(pc.equal(made, b""), pc.equal(made, b"null"))
-    return pc.if_else(absent, pa.scalar(default, pa.binary()), made) if pc.any(absent).as_py() else made
+    # Joined at once: to make each one bytes first takes twice as long.
+    lengths = np.fromiter(map(len, values), np.int64, len(values))
+    offsets = np.zeros(len(values) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(values))]
+    made = pa.Array.from_buffers(pa.large_binary(), len(values), buffers).cast(pa.binary())
+    if not ((lengths == 0) | (lengths == len(_NULL))).any():
+        return made
+    absent = pc.or_(pc.equal(made, b""), pc.equal(made, _NULL))
+    return pc.if_else(absent, pa.scalar(default, pa.binary()), made)
 
 
 def _nullable_times(values: list[Any], _: Any) -> pa.Array:

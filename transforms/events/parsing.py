@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -25,7 +26,7 @@ from transforms.events.times import months
 _NEWLINE, _RETURN, _OPEN, _CLOSE = b"\n\r{}"
 _BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r"
-_GROUP_BYTES = 1024 * 1024
+_GROUP_BYTES = 512 * 1024
 """Lines that are decoded and made columns of at a time: few enough that their objects stay in the processor's cache."""
 
 _TYPE = re.compile(rb'"type"\s*:\s*"(\w+)"')
@@ -70,6 +71,17 @@ class _Segment:
     bad: dict[int, str] = field(default_factory=dict)
     """Reasons by the number of the non-blank line, from 0."""
 
+    @cached_property
+    def kinds(self) -> set[type[Any]]:
+        """The structs of its events, and perhaps of some that were sorted out since."""
+        return set(map(type, self.events))
+
+    def of(self, struct: type[Any]) -> list[Any]:
+        """Its events of one type; most files have no other."""
+        if self.kinds == {struct}:
+            return self.events
+        return [event for event in self.events if event.__class__ is struct]
+
     def good(self) -> Iterator[int]:
         """The numbers of the lines that `events` are of."""
         return (number for number in range(self.lines) if number not in self.bad)
@@ -77,7 +89,7 @@ class _Segment:
     def sequence(self, struct: type[Any]) -> npt.NDArray[np.uint32]:
         """`SEQUENCE` of its events of one type. A line is at least a byte, so that no later segment begins as low."""
         numbers = np.fromiter(self.good(), np.uint32) if self.bad else np.arange(self.lines, dtype=np.uint32)
-        if set(map(type, self.events)) != {struct}:
+        if self.kinds != {struct}:
             numbers = numbers[np.fromiter((event.__class__ is struct for event in self.events), bool)]
         sequence: npt.NDArray[np.uint32] = numbers + np.uint32(self.source.sequence)
         return sequence
@@ -141,7 +153,7 @@ class ChunkParser:
     def _make_rows(self) -> None:
         """Turns the events decoded so far into rows, while they are still in the processor's cache."""
         segments, self._segments, self._bytes = self._segments, [], 0
-        present = {kind for segment in segments for kind in set(map(type, segment.events))}
+        present = {kind for segment in segments for kind in segment.kinds}
         for event_type, struct in STRUCTS.items():
             if struct in present:
                 for key, rows in _rows(event_type, struct, segments):
@@ -233,12 +245,12 @@ def _rows(
     event_type: str, struct: type[Any], segments: Sequence[_Segment]
 ) -> Iterator[tuple[tuple[str, int], pa.RecordBatch]]:
     """The rows of one event type by month. Events that cannot be rows are moved to the bad lines of their segment."""
-    events = [event for segment in segments for event in segment.events if event.__class__ is struct]
+    events = _events(struct, segments)
     try:
         batch, times = columns(event_type, events, _fallback(struct, segments))
     except InvalidEvents:
         _sift(event_type, struct, segments)
-        events = [event for segment in segments for event in segment.events if event.__class__ is struct]
+        events = _events(struct, segments)
         if not events:
             return
         batch, times = columns(event_type, events, _fallback(struct, segments))
@@ -251,6 +263,10 @@ def _rows(
         return
     for month in np.unique(by_month):
         yield (event_type, int(month)), batch.filter(pa.array(by_month == month))
+
+
+def _events(struct: type[Any], segments: Sequence[_Segment]) -> list[Any]:
+    return [event for segment in segments for event in segment.of(struct)]
 
 
 def _sift(event_type: str, struct: type[Any], segments: Sequence[_Segment]) -> None:
@@ -271,8 +287,7 @@ def _fallback(struct: type[Any], segments: Sequence[_Segment]) -> Fallback:
     def repeated(value: str) -> list[Any]:
         made: list[Any] = []
         for segment in segments:
-            count = sum(event.__class__ is struct for event in segment.events)
-            made += [getattr(segment.source, value)] * count
+            made += [getattr(segment.source, value)] * len(segment.of(struct))
         return made
 
     return Fallback(lambda: repeated("project_id"), lambda: repeated("recorded_at_ms"))
