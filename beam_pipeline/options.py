@@ -173,6 +173,7 @@ JSON = Option("json", None, False, "print one JSON object on standard output")
 DEBUG = Option("debug", None, False, "log what happens, and show the traceback of an error")
 OUTPUT = (JSON, DEBUG)
 QUIET = Option("quiet", None, False, "print nothing but warnings and errors")
+PROFILE = Option("profile", None, False, "print where the time went, and what a run like this is bound by")
 ONCE = Option("once", None, False, "load what is pending and end, which is what happens without it, too")
 DRY_RUN = Option("dry_run", None, False, "list what would be loaded and which files are ignored, and load nothing")
 

@@ -67,6 +67,8 @@ class ProcessingResult:
     errors: list[Failure] = field(default_factory=list)
     interrupted: bool = False
     duration_ms: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Where the time of the stages went, by what they did: see `transforms.metrics`."""
 
 
 @dataclass(frozen=True)
@@ -335,6 +337,7 @@ class IngestionWorker:
             errors=self._failures(config),
             interrupted=interrupt.requested.is_set(),
             duration_ms=int((time.time() - started) * 1000),
+            seconds={name: round(counts[metric.name] / 1e6, 3) for name, metric in metrics.TIMES.items()},
         )
 
     def _failures(self, config: IngestConfig) -> list[Failure]:

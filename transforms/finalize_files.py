@@ -33,6 +33,8 @@ from transforms.metrics import (
     LINES_REJECTED,
     LOADS_COMMITTED,
     LOADS_FAILED,
+    LOG_US,
+    microseconds_since,
 )
 from transforms.parse_jsonl import ParsedLoad
 from transforms.run import RunFn
@@ -54,6 +56,8 @@ class LoadResult:
     """Files that are not as they were recorded, which the next look compares with what was loaded."""
     failed_files: int = 0
     error: str = ""
+    took_us: int = 0
+    """Of the time that it took to commit its group."""
 
 
 @dataclass
@@ -286,8 +290,10 @@ class _FinalizeFilesFn(RunFn):
             yield WindowedValue(_count(waiting.result()), window.max_timestamp(), (window,))
 
     def _finalize(self, group: Sequence[ParsedLoad]) -> list[LoadResult]:
+        started = time.perf_counter()
         try:
-            return finalize_loads(group, self)
+            results = finalize_loads(group, self)
+            return [replace(result, took_us=microseconds_since(started) // len(group)) for result in results]
         except (ClickHouseError, OSError, StorageError) as error:
             return [failed_result(parsed, str(error)) for parsed in group]
         finally:
@@ -297,6 +303,7 @@ class _FinalizeFilesFn(RunFn):
 
 def _count(result: LoadResult) -> LoadResult:
     """Counts a result, in the thread of the bundle."""
+    LOG_US.add(result.took_us)
     FILES_LOADED.add(result.moved)
     FILES_CHANGED.add(result.changed)
     FILES_FAILED.add(result.failed_files)

@@ -27,7 +27,7 @@ from transforms.events.parsing import ChunkParser, ParsedChunk
 from transforms.loads import Load, Slice
 from transforms.loads.lines import RangeLines, line_number, range_digest, read_lines
 from transforms.loads.rows import LoadCounts, SliceOutcome
-from transforms.metrics import BYTES_READ, LINES_READ
+from transforms.metrics import BYTES_READ, LINES_READ, PARSE_US, READ_US
 from transforms.run import RunFn
 from transforms.storage import StorageError
 
@@ -96,7 +96,10 @@ class LoadParser:
         for number, chunk in enumerate(self._chunks):
             ingested_at_ms, next_ms = next_ms, next_ms + self.load.chunk_ms(chunk)
             members = [part for part in chunk if self._is_open(part)]
-            pieces, parsed = self._parse(number, chunk, self._read(number, members))
+            with READ_US.timed():
+                pieces = self._read(number, members)
+            with PARSE_US.timed():
+                pieces, parsed = self._parse(number, chunk, pieces)
             if not pieces:
                 continue
             digest = _digest(pieces)

@@ -26,6 +26,7 @@ from transforms.metrics import (
     FILES_SKIPPED,
     FILES_UNFINISHED,
     LOADS_RECORDED,
+    LOG_US,
 )
 from transforms.run import RunFn
 from transforms.storage import FileChanged, PendingFile, Storage, StorageError
@@ -353,7 +354,8 @@ class _RecordLoadsFn(RunFn):
     def _record(self) -> list[Load]:
         files, self._files = self._files, []
         try:
-            return record_loads(files, self)
+            with LOG_US.timed():
+                return record_loads(files, self)
         except (ClickHouseError, OSError) as error:
             FILES_FAILED.add(len(files))
             report.fail(describe_files([file.path for file in files]), f"could not be assigned to a load: {error}")

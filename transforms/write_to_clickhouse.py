@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from transforms.blocks.receipts import read_receipts
 from transforms.blocks.row_block import RowBlock
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
-from transforms.metrics import BLOCKS_INSERTED, BLOCKS_PRESENT
+from transforms.metrics import BLOCKS_INSERTED, BLOCKS_PRESENT, INSERT_US, INSERT_WAIT_US, microseconds_since
 from transforms.parse_jsonl import ParsedLoad
 from transforms.run import RunFn
 
@@ -27,7 +28,8 @@ class _OpenLoad:
     present: dict[tuple[str, str], int] = field(default_factory=dict)
     """What the server had of it before, by (table, label)."""
     seen: set[tuple[str, str]] = field(default_factory=set)
-    inserts: list[Future[bool]] = field(default_factory=list)
+    inserts: list[Future[tuple[bool, int]]] = field(default_factory=list)
+    """Whether each has inserted something, and the microseconds that it took."""
     error: str = ""
 
     def collect(self) -> None:
@@ -36,7 +38,9 @@ class _OpenLoad:
             self.inserts.remove(insert)
             failure = insert.exception()
             if failure is None:
-                (BLOCKS_INSERTED if insert.result() else BLOCKS_PRESENT).add()
+                inserted, took_us = insert.result()
+                (BLOCKS_INSERTED if inserted else BLOCKS_PRESENT).add()
+                INSERT_US.add(took_us)
             elif not self.error:
                 self.error = str(failure)
 
@@ -83,7 +87,8 @@ class _WriteBlocksFn(RunFn):
         key = (block.table, block.label)
         load.seen.add(key)
         while self._under_way() >= self.config.inserts_in_flight:
-            wait([insert for other in self._open.values() for insert in other.inserts], return_when=FIRST_COMPLETED)
+            with INSERT_WAIT_US.timed():
+                wait([insert for other in self._open.values() for insert in other.inserts], return_when=FIRST_COMPLETED)
             for other in self._open.values():
                 other.collect()
         if not load.error:
@@ -100,17 +105,20 @@ class _WriteBlocksFn(RunFn):
         except ClickHouseError as error:
             return _OpenLoad(error=str(error))
 
-    def _insert(self, block: RowBlock, acknowledged: bool) -> bool:
+    def _insert(self, block: RowBlock, acknowledged: bool) -> tuple[bool, int]:
+        started = time.perf_counter()
         self.lease.check(block.load_id, block.attempt)
-        return insert_block(self.client, block, acknowledged=acknowledged, ttl_days=self.config.ttl_days)
+        inserted = insert_block(self.client, block, acknowledged=acknowledged, ttl_days=self.config.ttl_days)
+        return inserted, microseconds_since(started)
 
     def _take_ended(self, keep: int) -> Iterator[WindowedValue]:
         """The loads that ended and whose inserts are done; waits for them until at most `keep` are left under way."""
         while self._ended:
             parsed, place = self._ended[0]
             load = self._open.get(parsed.load.load_id, _OpenLoad())
-            if len(self._ended) > keep:
-                wait(load.inserts)
+            if len(self._ended) > keep and load.inserts:
+                with INSERT_WAIT_US.timed():
+                    wait(load.inserts)
             load.collect()
             if load.inserts:
                 return

@@ -29,7 +29,17 @@ from beam_pipeline.commands.base import (
     where,
 )
 from beam_pipeline.commands.tables import print_table
-from beam_pipeline.options import DRY_RUN, INGEST, ONCE, OUTPUT, QUIET, OptionsError, ingest_config, input_problems
+from beam_pipeline.options import (
+    DRY_RUN,
+    INGEST,
+    ONCE,
+    OUTPUT,
+    PROFILE,
+    QUIET,
+    OptionsError,
+    ingest_config,
+    input_problems,
+)
 from beam_pipeline.process import SIGNALS
 from beam_pipeline.progress import Display, Tracker, duration, make_display
 from beam_pipeline.runners import LOCAL_RUNNERS, direct_running_mode_of, runner_of
@@ -116,6 +126,8 @@ def run(invocation: Invocation) -> int:
         print_json(_as_json(config, result))
     elif not values["quiet"]:
         _print_summary(config, result)
+    if values["profile"]:
+        console.print(profile(result))
     _print_warnings(config, result, console, quiet=values["quiet"])
     return code
 
@@ -204,6 +216,18 @@ def _print_summary(config: IngestConfig, result: ProcessingResult) -> None:
         print_text(f"nothing to load: no pending files in {printable(config.input)}{_hint(config)}")
 
 
+def profile(result: ProcessingResult) -> str:
+    """Where the time of a run went, and what it is bound by: what took most of the time in which nothing else was done."""
+    beside = ("inserting", "load log")
+    after_another = {name: spent for name, spent in result.seconds.items() if name not in beside}
+    after_another["everything else"] = max(result.duration_ms / 1000 - sum(after_another.values()), 0.0)
+    most = max(after_another, key=lambda name: after_another[name])
+    bound = {"waiting for inserts": "ClickHouse", "everything else": "starting and ending"}.get(most, most)
+    shares = ", ".join(f"{name} {spent:.2f} s" for name, spent in after_another.items())
+    at_once = ", ".join(f"{name} {result.seconds.get(name, 0.0):.2f} s" for name in beside)
+    return f"time: {shares}; beside it: {at_once}; bound by {bound}"
+
+
 def _quoted(path: str) -> str:
     """A path as it is written in a command."""
     return shlex.quote(printable(path))
@@ -269,7 +293,7 @@ def _print_warnings(config: IngestConfig, result: ProcessingResult, console: Con
 
 COMMAND = Command(
     name="ingest",
-    options=(*INGEST, ONCE, DRY_RUN, *OUTPUT, QUIET),
+    options=(*INGEST, ONCE, DRY_RUN, PROFILE, *OUTPUT, QUIET),
     run=run,
     takes_beam_options=True,
     details=(
