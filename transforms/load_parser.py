@@ -18,10 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from transforms.blocks.insert_block import complete_left_rollup
-from transforms.blocks.receipts import read_blocks, read_receipts
-from transforms.blocks.resume import Resumption, Rows, read_rows
-from transforms.blocks.row_block import RowBlock, cut_blocks, label_digest
+from transforms.blocks.inserted_before import Blocks, InsertedBefore, chunk_of
+from transforms.blocks.resume import Resumption, Rows
+from transforms.blocks.row_block import RowBlock, cut_blocks
 from transforms.events import REJECTED_TABLE, TABLES, LineSource
 from transforms.events.parsing import ChunkParser, ParsedChunk
 from transforms.loads import Load, Slice
@@ -80,8 +79,7 @@ class LoadParser:
         self._resumed = (
             load.attempt > 1 or load.emitted_before or self.started * 1000 - load.created_ms > _RETRIED_AFTER_MS
         )
-        self._there: set[tuple[str, str]] | None = None
-        """The blocks that earlier attempts have inserted, by (table, label), once it is asked for."""
+        self._before = InsertedBefore(stage.client, load.load_id)
         self._resumption = Resumption()
         self._rows_of: dict[str, Rows] = {}
         """Rows of other loads, which have a part of files of this one, by load id."""
@@ -108,7 +106,7 @@ class LoadParser:
             present = [self._rows_in(load_id) for load_id in _partly_in(pieces)]
             if not self._is_as_recorded(number, chunk, pieces, digest):
                 # Another attempt has cut the chunk into blocks that it can no longer be cut into.
-                present.append(read_rows(self._stage.client, self.load.load_id, self._blocks_of(number)))
+                present.append(self._before.rows(number))
                 suffix = f"-{self.load.attempt}"
                 ingested_at_ms = next_ms - 1
             if present:
@@ -159,7 +157,7 @@ class LoadParser:
     def outcomes(self) -> dict[int, SliceOutcome]:
         """How the slices are that it has not given back, by position."""
         found = {}
-        left = {part.position for _, label in self._left() for part in self._chunks[_chunk_of(label)]}
+        left = {part.position for _, label in self._left() for part in self._chunks[chunk_of(label)]}
         for part in self.load.kept:
             progress = self._progress[part.position]
             digest = progress.digest.copy()
@@ -173,18 +171,15 @@ class LoadParser:
             )
         return found
 
-    def _left(self) -> set[tuple[str, str]]:
-        """The blocks of earlier attempts that this one has not cut, by (table, label)."""
-        return self._blocks_there() - set(self.blocks) if self._resumed else set()
+    def _left(self) -> Blocks:
+        """The blocks of earlier attempts that this one has not cut."""
+        return self._before.blocks - set(self.blocks) if self._resumed else set()
 
     def _complete_left(self) -> None:
         """Rolls up what attempts that were killed have left in a table alone: nobody else does."""
-        left = {(table, label) for table, label in self._left() if table != REJECTED_TABLE}
-        if left:
-            client, load_id = self._stage.client, self.load.load_id
-            for table, label in sorted(left - set(read_receipts(client, [load_id])[load_id])):
-                self._stage.lease.check(load_id, self.load.attempt)
-                complete_left_rollup(client, load_id, table, label)
+        for table, label in self._before.without_rollup(self._left()):
+            self._stage.lease.check(self.load.load_id, self.load.attempt)
+            self._before.complete_rollup(table, label)
 
     def _is_open(self, part: Slice) -> bool:
         return part.position not in self.load.released and not self._progress[part.position].closed
@@ -205,7 +200,7 @@ class LoadParser:
             else:
                 pieces.append((part, lines))
         changed = [part for part, lines in pieces if lines.etag != part.etag and not self._is_begun(part)]
-        if changed and not self._is_inserted_as(number, _digest(pieces)):
+        if changed and not self._before.is_cut_from(number, _digest(pieces)):
             failed |= {part.position: _CHANGED for part in changed}
             pieces = [piece for piece in pieces if piece[0].position not in failed]
         if failed:
@@ -223,7 +218,7 @@ class LoadParser:
                 return ""
             return "was replaced while it was loaded; what it holds now is for a later load"
         # An earlier attempt may have inserted a chunk with the same content, which is seen by its digest.
-        return "" if self._blocks_of(number) else _CHANGED
+        return "" if self._before.of_chunk(number) else _CHANGED
 
     def _is_begun(self, part: Slice) -> bool:
         """Whether blocks have lines of this slice from before the chunk."""
@@ -242,7 +237,7 @@ class LoadParser:
             self._progress[position].closed = True
             self._end_slice(position, self._progress[position].reached)
         if released:
-            inserted = {part.position for n, chunk in enumerate(self._chunks) if self._blocks_of(n) for part in chunk}
+            inserted = {part.position for n in self._before.chunks() for part in self._chunks[n]}
             self._stage.lease.check(self.load.load_id, self.load.attempt)
             self._stage.log.release(self.load, released, partly_inserted=inserted)
             self.load = replace(self.load, released=self.load.released | set(released))
@@ -276,41 +271,26 @@ class LoadParser:
             self._end_slice(part.position, progress.reached, at_end=True)
         BYTES_READ.add(len(lines.raw))
 
-    def _blocks_there(self) -> set[tuple[str, str]]:
-        if self._there is None:
-            self._there = read_blocks(self._stage.client, self.load.load_id)
-        return self._there
-
-    def _blocks_of(self, number: int) -> set[tuple[str, str]]:
-        """The chunk's blocks that earlier attempts have inserted, by (table, label)."""
-        return {(table, label) for table, label in self._blocks_there() if _chunk_of(label) == number}
-
     def _rows_in(self, load_id: str) -> Rows:
         """The rows of another load."""
         if load_id not in self._rows_of:
-            client = self._stage.client
-            self._rows_of[load_id] = read_rows(client, load_id, read_blocks(client, load_id))
+            self._rows_of[load_id] = InsertedBefore(self._stage.client, load_id).rows()
         return self._rows_of[load_id]
 
     def _of_version_01(self) -> bool:
-        """Whether blocks of the load have labels without digests."""
-        return self._resumed and any(label.count(".") == 2 for _, label in self._blocks_there())
+        """Whether its blocks have labels without digests."""
+        return self._resumed and self._before.is_of_version_01()
 
     def _is_as_recorded(self, number: int, chunk: Sequence[Slice], pieces: Sequence[Piece], digest: str) -> bool:
         """Whether the chunk is cut into the same blocks as in every earlier attempt that has inserted some of it."""
         in_order = len(pieces) == len(chunk) and all(lines.etag == part.etag for part, lines in pieces)
         if in_order and not self._resumed:
             return True
-        there = self._blocks_of(number)
-        if not there:
+        if not self._before.of_chunk(number):
             return True
-        if any(label.count(".") == 2 for _, label in there):
+        if self._before.is_of_version_01(number):
             return in_order  # version 0.1 went by etags alone
-        return self._is_inserted_as(number, digest)
-
-    def _is_inserted_as(self, number: int, digest: str) -> bool:
-        """Whether all that earlier attempts have inserted of the chunk was cut from lines of this digest."""
-        return {label_digest(label) for _, label in self._blocks_of(number)} == {digest}
+        return self._before.is_cut_from(number, digest)
 
     def _parse(self, number: int, chunk: Sequence[Slice], pieces: list[Piece]) -> tuple[list[Piece], ParsedChunk]:
         """The rows of a chunk, and the pieces that they are of: files with too many bad lines are left to a later load."""
@@ -419,11 +399,6 @@ def _digest(pieces: Sequence[Piece]) -> str:
         digest.update(f"{part.position} {lines.offset} {len(lines.data)}\n".encode())
         digest.update(lines.data)
     return digest.hexdigest()
-
-
-def _chunk_of(label: str) -> int:
-    """The number of the chunk that a block was cut from."""
-    return int(label.partition(".")[0])
 
 
 def _partly_in(pieces: Sequence[Piece]) -> list[str]:

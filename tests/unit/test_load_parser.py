@@ -66,7 +66,7 @@ def log(root: Path) -> Log:
 @pytest.fixture(autouse=True)
 def nothing_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """No block of any load is in a table."""
-    monkeypatch.setattr("transforms.load_parser.read_blocks", lambda client, load_id: set())
+    monkeypatch.setattr("transforms.blocks.inserted_before.read_blocks", lambda client, load_id: set())
 
 
 def stage_of(log: Log, **options: Any) -> RunFn:
