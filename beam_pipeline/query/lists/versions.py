@@ -8,10 +8,8 @@ from typing import NamedTuple
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
 from beam_pipeline.query.lists.order import Order
-from beam_pipeline.query.sources import Row
+from beam_pipeline.query.sources import PART, Row
 
-PART = "cityHash64(_part)"
-"""The table's part that holds a row, as a number."""
 ROW = (
     f"event_hash AS _event, {PART} AS _part_hash, _part_offset AS _row, "
     "toUnixTimestamp64Milli(ingested_at) AS _since, sequence AS _sequence"

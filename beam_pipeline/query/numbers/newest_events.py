@@ -14,7 +14,7 @@ from typing import Any
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
 from beam_pipeline.query.filters import Parameters
-from beam_pipeline.query.lists.versions import PART
+from beam_pipeline.query.sources import PART
 
 _MAX_REPEATED = 20_000
 """The most events with several rows that are compared apart from the others."""
