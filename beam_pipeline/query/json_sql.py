@@ -24,6 +24,8 @@ _STRING = rf"arrayStringConcat(arrayMap(_piece -> if({_IS_HALF}, '\\ufffd', _pie
 _IN_64_BITS = "toInt128OrZero(_token) BETWEEN -9223372036854775808 AND 18446744073709551615"
 _IS_OVER_64_BITS = f"match(_token, '^-?[0-9]{{19,}}$') AND (length(_token) > 20 OR NOT {_IN_64_BITS})"
 _LONG = re.compile(r"-?[0-9]{19,}")
+_FEW = 8
+"""With more values in a filter, its SQL is the shortest, whether or not there is a faster one."""
 SIMPLER = "fewer, or paths with fewer dots"
 """Advice for filters that would take too much SQL."""
 MAX_LABELS_SQL = 20_000
@@ -53,7 +55,7 @@ def json_condition(argument: str, column: str, wanted: Any) -> tuple[str, dict[s
     tests, words, long = list[str](), dict[str, None](), False
     for path, expected in wanted.items():
         ways = readings(argument, path)
-        test = _is(argument, expected, bind)
+        test = _is(argument, expected, bind, len(wanted) <= _FEW)
         tests.append(f"arrayExists(_found -> {test}, [{_found(ways, bind)}])")
         if expected is not None:
             words |= dict.fromkeys(_words(ways[0], expected))
@@ -107,16 +109,24 @@ def _at(path: ExactPath, bind: Binder) -> str:
     return f"if({' AND '.join(lists)}, {raw}, '')" if lists else raw
 
 
-def _is(argument: str, expected: Any, bind: Binder) -> str:
-    """The condition that `_found` equals a value: as a number, or else with the same type."""
+def _is(argument: str, expected: Any, bind: Binder, quick: bool) -> str:
+    """The condition that `_found` equals a value: as a number, or else with the same type. `quick` is faster, and more SQL."""
     if expected is None or isinstance(expected, bool):
         return f"_found = '{'null' if expected is None else str(expected).lower()}'"
     if isinstance(expected, str):
-        same = f"JSONExtractString(_found) = {bind(text(argument, expected), 'String')}"
-        return f"(JSONType(_found) = 'String' AND {same})"
+        same = f"startsWith(_found, '\"') AND JSONExtractString(_found) = {bind(text(argument, expected), 'String')}"
+        if "\\" in expected or not quick:
+            return f"({same})"
+        # Without a backslash a text stands there letter by letter, and need not be parsed.
+        quoted = bind(f'"{expected}"', "String")
+        return rf"(_found = {quoted} OR position(_found, '\\') > 0 AND {same})"
     # A double may be written as an integer, even as one beyond 64 bits.
     found = "JSONExtractFloat(if(match(_found, '^-?[0-9]+$'), concat(_found, 'e0'), _found))"
-    same = f"match(_found, '^[-0-9]') AND {found} = {bind(number(argument, expected), 'Float64')}"
+    value = bind(number(argument, expected), "Float64")
+    same = f"match(_found, '^[-0-9]') AND {found} = {value}"
+    if quick:  # most numbers are short integers, which need not be parsed as JSON
+        short = "length(_found) < 19 AND toInt64OrZero(_found) != 0"
+        same = f"if({short}, toFloat64(toInt64OrZero(_found)) = {value}, {same})"
     if isinstance(expected, float) or abs(expected) <= 2**53 or not -(2**63) <= expected < 2**64:
         return f"({same})"
     # Several integers round to the same double.
@@ -126,6 +136,8 @@ def _is(argument: str, expected: Any, bind: Binder) -> str:
 def _words(path: ExactPath, expected: Any) -> list[str]:
     """Texts that a document without escapes must contain to have this value at this path."""
     keys = [part for step in path if isinstance(step, str) for part in step.split(".") if not is_position(part)]
+    if isinstance(expected, bool):
+        expected = str(expected).lower()
     return [*sorted(keys, key=len)[-1:], *([expected] if isinstance(expected, str) else [])]
 
 

@@ -15,6 +15,8 @@ from transforms.events.types import TIME
 
 Row = Mapping[str, Any]
 Operation = Literal["trace", "span"]
+PART = "cityHash64(_part)"
+"""The table's part that holds a row, as a number."""
 
 
 @dataclass(frozen=True)

@@ -141,3 +141,38 @@ def test_a_month_that_ends_within_an_hour_reads_events_of_its_ends_only(client: 
     found = ROLLED_UP[name](provider(client), PARTLY)
     assert found.source == "rollup+events"
     assert client.rows < FEW + CELLS
+
+
+OF_A_PROJECT = ROWS // 20
+FROM_EVENTS: dict[str, Callable[[ClickHouseQueryProvider], Any]] = {
+    "percentiles by name": lambda api: api.latency_percentiles(of="span", group_by=["name"], **MONTH),
+    "error rate by name": lambda api: api.error_rate(of="span", group_by=["name"], **MONTH),
+    "log volume by text": lambda api: api.log_volume(interval=3600, message_contains="100% done", **MONTH),
+    "metrics by label": lambda api: api.metric_series(interval=86_400, group_by_labels=["tier"], **MONTH),
+    "metrics by minute": lambda api: api.metric_series(interval=600, name="operation-1", percentiles=[0.5], **MONTH),
+}
+
+
+@pytest.mark.parametrize("name", FROM_EVENTS)
+def test_versions_are_compared_of_events_with_several_rows_only(client: CountingClient, name: str) -> None:
+    found = FROM_EVENTS[name](provider(client))
+    assert found.source == "events"
+    # The hashes of the project's rows, and the rows; here no event has several.
+    assert len(client.statements) == 2
+    assert client.rows < 2.1 * OF_A_PROJECT
+    assert not any("argMax" in sql for sql, _ in client.statements)
+
+
+def test_few_events_by_an_attribute_are_found_in_one_look(client: CountingClient) -> None:
+    page = provider(client).list_spans(attributes={"tokens": 30}, **MONTH)
+    assert (len(page), page.total) == (50, ROWS // 4000)
+    # where the first events are, and these, too few for a page; then all that match, their hashes, and the page's columns
+    assert len(client.statements) == 5
+    assert client.rows < 3 * OF_A_PROJECT
+    assert sum("JSONExtract" in sql for sql, _ in client.statements) == 2
+
+
+def test_the_slowest_are_found_in_one_look(client: CountingClient) -> None:
+    assert len(provider(client).slowest_spans(10, **MONTH)) == 10
+    assert len(client.statements) == 2  # these, and whether there are newer versions of them
+    assert client.rows < 2 * OF_A_PROJECT

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from beam_pipeline.query import BadArgument, ClickHouseQueryProvider, NotFound
+from beam_pipeline.query.lists import sparse, versions
 from tests.support import query_events as events
 from tests.support.query_events import LOADED, NOON, trace
 from transforms.clickhouse import ClickHouse
@@ -169,9 +170,12 @@ def few_of_many(database: ClickHouse) -> None:
 FEW = ["e0", "e1", "e2", "e8", "e9", "e3"]
 
 
+@pytest.mark.parametrize("scattered", [0, 20])
 def test_few_events_of_a_long_range_are_found_wherever_they_are(
-    database: ClickHouse, provider: ClickHouseQueryProvider
+    database: ClickHouse, provider: ClickHouseQueryProvider, monkeypatch: pytest.MonkeyPatch, scattered: int
 ) -> None:
+    monkeypatch.setattr(sparse, "_SCATTERED", scattered)  # 0: their versions are found by hashes, not by ids
+    monkeypatch.setattr(versions, "_MAX_HASHES", 4)
     few_of_many(database)
     everything = provider.list_traces(min_duration_ms=9, per_page=10)
     assert (ids(everything), everything.total, everything.has_more) == (FEW, 6, False)

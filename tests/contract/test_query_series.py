@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from beam_pipeline.query import BadArgument, ClickHouseQueryProvider
+from beam_pipeline.query.numbers import newest_events
 from tests.support import query_events as events
 from tests.support.query_events import NOON, trace
 from transforms.clickhouse import ClickHouse
@@ -117,3 +119,55 @@ def test_an_empty_hour_is_a_zero(database: ClickHouse, provider: ClickHouseQuery
     assert provider.get_trace_count_time_series(interval=60, name="absent").buckets == []
     with pytest.raises(BadArgument, match="group_by"):
         _ = provider.log_volume(interval=60).buckets
+
+
+class Between:
+    """A client that does something after the first statement of a question."""
+
+    def __init__(self, client: ClickHouse, happens: Callable[[], Any]) -> None:
+        self.client = client
+        self.happens: Callable[[], Any] | None = happens
+        self.statements = list[str]()
+
+    def query(self, sql: str, *asked: Any) -> Any:
+        rows = self.client.query(sql, *asked)
+        self.statements.append(sql)
+        if self.happens is not None:
+            self.happens()
+            self.happens = None
+        return rows
+
+
+def test_an_event_that_is_delivered_again_while_it_is_counted_counts_once(database: ClickHouse) -> None:
+    events.insert(database, "trace", [trace("a", name="x", duration_ms=1), trace("b", name="x", duration_ms=2)])
+    again = [trace("a", NOON + MS, 1, name="x", duration_ms=9)]
+    between: Any = Between(database, lambda: events.insert(database, "trace", again))
+    groups = ClickHouseQueryProvider(between).latency_percentiles(group_by=["name"], percentiles=[1]).groups
+    assert [(one.count, one.values["p100"]) for one in groups] == [(2, 9.0)]
+    assert len(between.statements) == 3  # its row is in a part that the first has not seen: all versions are compared
+
+
+def test_a_merge_while_events_are_counted_changes_nothing(database: ClickHouse) -> None:
+    for version in range(2):
+        events.insert(database, "trace", [trace("a", NOON, version, name="x", duration_ms=version)])
+    events.insert(database, "trace", [trace("b", name="x", duration_ms=7)])
+    between: Any = Between(database, lambda: database.command("OPTIMIZE TABLE mastra_admin_traces FINAL"))
+    groups = ClickHouseQueryProvider(between).latency_percentiles(group_by=["name"], percentiles=[0, 1]).groups
+    assert [(one.count, one.values["p0"], one.values["p100"]) for one in groups] == [(2, 1.0, 7.0)]
+
+
+@pytest.mark.parametrize("most", [20_000, 2, 1])
+def test_events_with_several_rows_are_compared_apart(
+    database: ClickHouse, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(newest_events, "_MAX_REPEATED", most)
+    monkeypatch.setattr(newest_events, "_IN_A_PARAMETER", 1)
+    for version in range(2):
+        rows = [trace(name, NOON + version * MS, version, name="x", duration_ms=version) for name in "ab"]
+        events.insert(database, "trace", rows)
+    events.insert(database, "trace", [trace("c", name="x", duration_ms=None)])
+    between: Any = Between(database, lambda: None)
+    groups = ClickHouseQueryProvider(between).latency_percentiles(group_by=["name"], percentiles=[0]).groups
+    assert [(one.count, one.values["p0"]) for one in groups] == [(3, 1.0)]
+    assert len(between.statements) == 2
+    assert ("several_1" in between.statements[-1]) == (most >= 2)

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from beam_pipeline.query.conditions import Conditions
 from beam_pipeline.query.database import Database
 from beam_pipeline.query.lists.order import Order
-from beam_pipeline.query.lists.versions import PART
-from beam_pipeline.query.sources import Row
+from beam_pipeline.query.sources import PART, Row
 
 _MAX_LISTED = 1000
 """The most events that a count lists by their hashes."""

@@ -27,12 +27,14 @@ def newest_rows(
     selection: str,
     expected: int,
     doubtful: Callable[[Sequence[Row]], Sequence[Row]] = lambda rows: rows,
+    at_least: int = 0,
 ) -> Iterator[Row]:
     """The rows of events whose newest version matches, in an order, after a position.
 
     `parts` are the conditions as returned by `parts_in_time`. Reads matching rows in batches and drops those that are not
     the newest of their event. `expected` is how many rows the caller will probably take. `doubtful` selects the rows that
-    may not be the newest: either all rows of an event or none.
+    may not be the newest: either all rows of an event or none. If the first part has fewer rows than `at_least`, there are
+    none, and no version is looked up.
     """
     size = expected
     selected = ", ".join(filter(None, (order.selection, ROW, selection)))
@@ -46,6 +48,9 @@ def newest_rows(
             size = min(max(size, 1), _MAX_BATCH)
             asked = rest if after is None else order.behind(rest, after)
             batch, is_all = _first_rows(database, asked, order, selected, size)
+            if is_all and len(batch) < at_least:
+                return
+            at_least = 0
             yield from newest_of(database, part, order, selected, batch, doubtful(batch))
             if batch:
                 after = order.position(batch[-1])

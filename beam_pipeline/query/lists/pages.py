@@ -101,7 +101,7 @@ class _Listing:
             return rows, self._total(rows)
         # The first part of the range has the whole page, unless few events match.
         parts = self._parts()
-        rows = [] if self.skipped else self._newest(parts[:1])
+        rows = [] if self.skipped else self._newest(parts[:1], self.wanted if len(parts) > 1 else 0)
         if len(rows) < self.wanted and (self.skipped or len(parts) > 1):
             found = find_few(self.database, self.conditions, self.order)
             few = None if found is None else self._of_few(found)
@@ -132,9 +132,10 @@ class _Listing:
         there = rest[self.skipped : self.skipped + self.wanted]
         return rows_of(self.database, self.conditions, self.order, self.selection, there)
 
-    def _newest(self, parts: Sequence[Conditions]) -> Sequence[Row]:
-        """The rows if none is skipped."""
-        found = newest_rows(self.database, parts, self.order, self.after, self.selection, self.wanted, self._doubtful)
+    def _newest(self, parts: Sequence[Conditions], at_least: int = 0) -> Sequence[Row]:
+        """The rows if none is skipped; none if the first part has fewer than `at_least`."""
+        how = (self.selection, self.wanted, self._doubtful, at_least)
+        found = newest_rows(self.database, parts, self.order, self.after, *how)
         return list(islice(found, self.wanted))
 
     def _doubtful(self, rows: Sequence[Row]) -> Sequence[Row]:

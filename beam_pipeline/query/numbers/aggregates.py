@@ -14,7 +14,7 @@ from beam_pipeline.query.filters import Parameters
 from beam_pipeline.query.json_paths import JsonPath, path_name
 from beam_pipeline.query.json_sql import MAX_LABELS_SQL, SIMPLER, json_label
 from beam_pipeline.query.model import SourceName
-from beam_pipeline.query.numbers.newest_events import Column, newest_events
+from beam_pipeline.query.numbers.newest_events import Column, Events, newest_events, read_newest
 from beam_pipeline.query.rollups import inner_hours, rollup_keys, rollup_rows, whole_hours
 from beam_pipeline.query.times import HOUR_MS
 from transforms.blocks.rollups import QUANTILE_LEVELS, QUANTILES, ROLLUP_SOURCES
@@ -220,7 +220,7 @@ def _cells_of_events(edge: Conditions, question: Question) -> str:
 def _from_events(database: Database, question: Question) -> Answer:
     asked = question.conditions
     columns, select = [Column("_time", asked.source.time)], ["count() AS _n"]
-    parameters = dict(asked.parameters)
+    parameters = Parameters()
     if _has_status(question):
         columns.append(Column("_status", "status"))
         select.append("countIf(_status = 'error') AS _wrong")
@@ -243,10 +243,14 @@ def _from_events(database: Database, question: Question) -> Answer:
         raise BadArgument("group_by_labels", question.labels, expected)
     columns += [Column(f"_by_{place}", sql, default) for place, (sql, default) in enumerate(by)]
     groups = [f"_by_{place}" for place in range(len(by))]
-    table = f"FROM ({newest_events(asked, columns)})" + (
-        " WHERE _value IS NOT NULL" if question.only_with_value else ""
-    )
-    rows = _rows(database, question, select, groups, "toUnixTimestamp64Milli(_time)", table, parameters)
+    only = " WHERE _value IS NOT NULL" if question.only_with_value else ""
+
+    def read(events: Events, more: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        sql, of_events = events
+        time_ms, bound = "toUnixTimestamp64Milli(_time)", {**parameters, **of_events}
+        return _rows(database, question, [*select, *more], groups, time_ms, f"FROM ({sql}){only}", bound)
+
+    rows = read_newest(database, asked, columns, read)
     return Answer("events", asked.start_ms, asked.end_ms, _numbers(rows, question))
 
 

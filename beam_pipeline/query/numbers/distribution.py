@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from beam_pipeline.query.arguments import number, whole
 from beam_pipeline.query.conditions import Conditions
@@ -10,7 +11,7 @@ from beam_pipeline.query.database import Database
 from beam_pipeline.query.errors import BadArgument
 from beam_pipeline.query.model import HistogramBin, ScoreDistribution
 from beam_pipeline.query.numbers.aggregates import Question, SourceChoice, answer
-from beam_pipeline.query.numbers.newest_events import Column, newest_events
+from beam_pipeline.query.numbers.newest_events import Column, Events, read_newest
 from beam_pipeline.query.numbers.series import Interval, measures, read_series
 
 MAX_BINS = 1000
@@ -77,13 +78,18 @@ def _edges(low: float, high: float, bins: int) -> list[float]:
 def _count(database: Database, conditions: Conditions, value: str, edges: Sequence[float]) -> list[int]:
     """How many scores are below the first edge, in each bin, and above the last edge."""
     default = "0." if value == "normalized_value" else ""
-    events = newest_events(conditions, [Column("_value", value, default)])
     place = "arrayCount(edge -> edge <= _value, {edges:Array(Float64)})"
-    rows = database.rows(
-        f"SELECT if(_value = {{last:Float64}}, {{bins:UInt64}}, {place}) AS _place, count() AS _count "
-        f"FROM ({events}) WHERE _value IS NOT NULL GROUP BY _place",
-        {**conditions.parameters, "edges": list(edges), "last": edges[-1], "bins": len(edges) - 1},
-    )
+    bound = {"edges": list(edges), "last": edges[-1], "bins": len(edges) - 1}
+
+    def read(events: Events, more: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        sql, of_events = events
+        return database.rows(
+            f"SELECT {', '.join([f'if(_value = {{last:Float64}}, {{bins:UInt64}}, {place}) AS _place', *more])}, "
+            f"count() AS _count FROM ({sql}) WHERE _value IS NOT NULL GROUP BY _place",
+            {**of_events, **bound},
+        )
+
+    rows = read_newest(database, conditions, [Column("_value", value, default)], read)
     counts = [0] * (len(edges) + 1)
     for row in rows:
         counts[row["_place"]] = row["_count"]
