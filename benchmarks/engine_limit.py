@@ -16,15 +16,18 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from beam_pipeline.schema import run_migrations
 from benchmarks.plan_tables import plan_statements
 from benchmarks.processes import generate, measure
 from transforms.clickhouse import ClickHouseConfig
+from transforms.clickhouse.client import INSERT_SETTINGS
 from transforms.events import EVENT_TYPES, TABLES
 from transforms.events.columns import FIELDS
 
@@ -40,6 +43,11 @@ _LINEAGE = {
     "block": "'0.202611.0'",
     "sequence": "toUInt32(rowNumberInAllBlocks())",
 }
+_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    PLAN: {},
+    OURS: {"optimize_on_insert": INSERT_SETTINGS["optimize_on_insert"]},
+}
+"""What each is loaded with. Sizes of blocks, which a loader sets as it cuts them, are the engine's own here."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +74,7 @@ class Limit:
 
 def limit(events: Path, layout: str, statements: int) -> Limit:
     """Measures in a process of its own."""
-    done = measure(
-        "benchmarks.engine_limit", f"--events={events}", f"--layout={layout}", f"--statements={statements}"
-    )
+    done = measure("benchmarks.engine_limit", f"--events={events}", f"--layout={layout}", f"--statements={statements}")
     return Limit(**json.loads(done.output.splitlines()[-1]))
 
 
@@ -127,7 +133,7 @@ def measure_here(events: Path, scratch: Path, layout: str, statements: int) -> L
                 client.command(statement)
         before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
         with ThreadPoolExecutor(statements) as threads:
-            list(threads.map(client.command, inserts))
+            list(threads.map(partial(client.command, settings=_SETTINGS[layout]), inserts))
         seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
         rows = sum(client.query(f"SELECT count() AS n FROM {table.table}")[0]["n"] for table in TABLES.values())
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -15,7 +15,7 @@ import re
 import resource
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -93,14 +93,40 @@ def other_codec(pattern: str, by: str, table: Table) -> Table:
     )
 
 
+def lz4_but_for_text(table: Table) -> Table:
+    return replace(
+        table,
+        columns=tuple(
+            column if column.name in _TEXT else replace(column, extra=column.extra.replace("ZSTD(1)", "LZ4"))
+            for column in table.columns
+        ),
+    )
+
+
 def other_granularity(rows: int, table: Table) -> Table:
     return replace(table, index_granularity=rows)
 
 
+_TEXT = ("input", "output", "metadata", "attributes", "events", "message", "comment", "labels")
 _NO_RECEIPT = partial(
     re.sub, r"GROUP BY GROUPING SETS \(\((.*?)\), \(load_block\)\) HAVING .*", r"GROUP BY load_block, \1"
 )
 _NO_DIGEST = partial(re.sub, r", quantilesTDigestStateIf\(.*?\)\(.*? AS quantiles", "")
+
+
+@dataclass(frozen=True)
+class _Set(Table):
+    """A table with one more setting."""
+
+    more: tuple[str, object] = ("", "")
+
+    def create(self, options: SchemaOptions, days: int = 0) -> str:
+        name, value = self.more
+        return f"{super().create(options, days)}, {name} = {value!r}"
+
+
+def with_setting(name: str, value: object, table: Table) -> Table:
+    return _Set(**{field.name: getattr(table, field.name) for field in fields(table)}, more=(name, value))
 
 
 def without(*names: str) -> Callable[[RowBlock], Sequence[str]]:
@@ -108,32 +134,46 @@ def without(*names: str) -> Callable[[RowBlock], Sequence[str]]:
     return lambda block: [name for name in block.rows.schema.names if name not in names]
 
 
+def event_type_of(block: RowBlock) -> str:
+    return next(event_type for event_type, table in TABLES.items() if table.table == block.table)
+
+
+def plan_columns_of(block: RowBlock) -> Sequence[str]:
+    return [*plan_columns(event_type_of(block)), "ingested_at"]
+
+
+_LINEAGE = ("load_id", "block", "sequence")
+"""What the views and each other's defaults read."""
+_MERGED = {"optimize_on_insert": 1}
+"""The engine's default."""
+
 VARIANTS: dict[str, Variant] = {
-    "the plan's tables": Plan(columns=lambda block: [*plan_columns(event_type_of(block)), "ingested_at"]),
+    "the plan's tables": Plan(columns=plan_columns_of, settings=_MERGED),
+    "the plan's, not merged as inserted": Plan(columns=plan_columns_of),
     "our tables": Variant(),
+    "merged as inserted": Variant(settings=_MERGED),
     "no rollup at all": Variant(views=False),
     "no receipt": Variant(view=_NO_RECEIPT),
     "no t-digest": Variant(view=_NO_DIGEST, rollup=partial(without_columns, ["quantiles"])),
-    "no receipt, no t-digest": Variant(
-        view=lambda select: _NO_DIGEST(_NO_RECEIPT(select)), rollup=partial(without_columns, ["quantiles"])
-    ),
     "no bloom filters": Variant(partial(without_index, "bloom_filter")),
-    "no load_id index": Variant(partial(without_index, "load_id_set")),
-    "no ingested_at index": Variant(partial(without_index, "ingested_at_minmax")),
-    "no index": Variant(partial(without_index, "")),
+    "bloom filters of 0.001": Variant(partial(other_index, r"0\.0001", "0.001")),
+    "bloom filters of 2 granules": Variant(partial(other_index, r"(0\.0001.*) 1$", r"\1 2")),
+    "no index of load_id": Variant(partial(without_index, "load_id_set")),
+    "no index of ingested_at": Variant(partial(without_index, "ingested_at_minmax")),
     "no event_hash": Variant(partial(without_columns, ["event_hash"])),
     "no sequence": Variant(partial(without_columns, ["sequence"]), columns=without("sequence")),
-    "no recorded_at": Variant(partial(without_columns, ["recorded_at"]), columns=without("recorded_at")),
-    "LZ4 in place of all codecs": Variant(partial(other_codec, r"CODEC\(.*\)$", "")),
-    "LZ4 in place of ZSTD(1)": Variant(partial(other_codec, r"ZSTD\(1\)", "LZ4")),
-    "granules of 8192": Variant(partial(other_granularity, 8192)),
+    "no rollup, load_id, block, sequence": Variant(
+        partial(without_columns, _LINEAGE), views=False, columns=without(*_LINEAGE)
+    ),
+    "LZ4 but for text": Variant(lz4_but_for_text),
+    "LZ4": Variant(partial(other_codec, r"ZSTD\(1\)", "LZ4")),
+    "no Delta, DoubleDelta, T64": Variant(partial(other_codec, r"DoubleDelta, |T64, |Delta\(4\), ", "")),
     "granules of 2048": Variant(partial(other_granularity, 2048)),
-    "MergeTree": Variant(lambda table: replace(table, engine="MergeTree")),
+    "granules of 8192": Variant(partial(other_granularity, 8192)),
+    "compact parts as inserted": Variant(partial(with_setting, "min_level_for_wide_part", 1)),
+    "no statistics": Variant(*[partial(with_setting, "auto_statistics_types", "")] * 2),
+    "merges of whole rows": Variant(partial(with_setting, "enable_vertical_merge_algorithm", 0)),
 }
-
-
-def event_type_of(block: RowBlock) -> str:
-    return next(event_type for event_type, table in TABLES.items() if table.table == block.table)
 
 
 def blocks_of(directory: Path) -> list[RowBlock]:
