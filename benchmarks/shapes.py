@@ -4,7 +4,8 @@
 
 * small: 250 files of 20 lines, of 5 types and 50 projects, which a worker that is up finds all at once; over HTTP
 * medium: 400,000 events in 200 files of 10 projects, `python -m beam_pipeline` from the start of the process to its end, into
-  an embedded database; the engine's own INSERT … SELECT … FROM file(…) of the same files is 1
+  an embedded database; against the engine's own INSERT … SELECT … FROM file(…) of the same files, at its best with several
+  statements at once into the plan's tables and into ours, and one statement at a time into ours
 
 `--against` is a checkout of another version with its own .venv. Rounds are interleaved and the median counts.
 """
@@ -17,10 +18,19 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from benchmarks.processes import ROOT, generate, linked_copy, measure
+from benchmarks.engine_limit import AT_ONCE, OURS, PLAN, best_limit
+from benchmarks.processes import ROOT, generate, linked_copy
+
+ENGINE = {
+    "medium, the engine, the plan's tables": (PLAN, AT_ONCE),
+    "medium, the engine, our tables": (OURS, AT_ONCE),
+    "medium, one statement, our tables": (OURS, (1,)),
+}
+"""Layouts, and how many statements at once are tried."""
 
 _SMALL = """
 import json, sys, time
@@ -93,6 +103,11 @@ def medium(checkout: Path, events: Path) -> float:
     return float(seconds)
 
 
+def engine(events: Path, layout: str, at_once: Sequence[int]) -> float:
+    """Seconds of the engine alone."""
+    return best_limit(events, layout, at_once).seconds
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--against", type=Path)
@@ -104,15 +119,10 @@ def main() -> None:
     events = arguments.directory / f"events-{arguments.events}"
     generate(events, arguments.events, projects=10)
 
-    def engine() -> float:
-        return float(
-            json.loads(measure("benchmarks.engine_limit", f"--input={events}").output.splitlines()[-1])["seconds"]
-        )
-
     subjects: dict[str, Callable[[], float]] = {
         "small, this version": lambda: small(ROOT),
         "medium, this version": lambda: medium(ROOT, events),
-        "medium, the engine alone": engine,
+        **{name: partial(engine, events, layout, at_once) for name, (layout, at_once) in ENGINE.items()},
     }
     if arguments.against:
         other = arguments.against.resolve()
@@ -126,8 +136,11 @@ def main() -> None:
             seconds[name].append(subject())
     median = {name: statistics.median(values) for name, values in seconds.items()}
     for name, value in median.items():
-        print(f"{name:28}{value:8.2f} s   ({', '.join(f'{one:.2f}' for one in seconds[name])})")
-    print(f"medium, of the engine's speed: {median['medium, the engine alone'] / median['medium, this version']:.2f}")
+        print(f"{name:40}{value:8.2f} s   ({', '.join(f'{one:.2f}' for one in seconds[name])})")
+    for name in ENGINE:
+        print(
+            f"medium, of the speed of {name.removeprefix('medium, ')}: {median[name] / median['medium, this version']:.2f}"
+        )
     if arguments.against:
         for shape in ("small", "medium"):
             ratio = median[f"{shape}, this version"] / median[f"{shape}, other version"]
