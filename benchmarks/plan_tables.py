@@ -28,7 +28,7 @@ _SORTED_BY = {
 
 def plan_columns(event_type: str) -> list[str]:
     """The names of the columns that the plan's table of a type has and a loader fills."""
-    return TABLES[event_type].schema.names
+    return list(TABLES[event_type].columns)
 
 
 def plan_table(ours: Table) -> Table:
