@@ -7,7 +7,7 @@ import pytest
 from beam_pipeline.schema import SchemaOptions
 from tests.support.databases import make_tables
 from tests.support.dataset import event
-from transforms.blocks.receipts import read_labels, read_receipts
+from transforms.blocks.receipts import read_blocks, read_receipts
 from transforms.blocks.row_block import cut_blocks
 from transforms.clickhouse import ClickHouse
 from transforms.events import REJECTED_TABLE, TABLES, LineSource
@@ -46,12 +46,12 @@ def test_receipts_of_many_loads_come_apart(clickhouse: ClickHouse) -> None:
             clickhouse.insert(block.table, block.rows, token=block.token)
         expected[load_id] = {(block.table, block.label): block.num_rows for block in blocks}
     assert read_receipts(clickhouse, [*expected, "none"]) == {**expected, "none": {}}
-    assert read_labels(clickhouse, "b") == {label for _, label in expected["b"]}
-    assert read_labels(clickhouse, "none") == set()
+    assert read_blocks(clickhouse, "b") == set(expected["b"])
+    assert read_blocks(clickhouse, "none") == set()
 
 
 @pytest.mark.parametrize("lost", ["table", "rollup"])
-def test_labels_are_those_of_blocks_that_are_in_the_table_or_in_the_rollup(clickhouse: ClickHouse, lost: str) -> None:
+def test_blocks_are_those_that_are_in_the_table_or_in_the_rollup(clickhouse: ClickHouse, lost: str) -> None:
     make_tables(clickhouse, SchemaOptions(dedup_window=1000))
     parser = ChunkParser()
     parser.add(event("log", "1", at="2100-01-01").encode(), LineSource("f", "log", "p", 0, 0, 1))
@@ -59,4 +59,4 @@ def test_labels_are_those_of_blocks_that_are_in_the_table_or_in_the_rollup(click
     clickhouse.insert(block.table, block.rows, token=block.token)
     table = TABLES["log"]
     clickhouse.command(f"TRUNCATE TABLE {table.table if lost == 'table' else table.rollup}")
-    assert read_labels(clickhouse, "load") == {"7.210001.0.d"}
+    assert read_blocks(clickhouse, "load") == {(table.table, "7.210001.0.d")}
