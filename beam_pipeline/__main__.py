@@ -2,7 +2,13 @@
 
 import sys
 
-from beam_pipeline.process import end_on_signals, flush_output, leave_out_what_is_not_needed, prepare_streams
+from beam_pipeline.process import (
+    end_on_signals,
+    flush_output,
+    keep_memory_low,
+    leave_out_what_is_not_needed,
+    prepare_streams,
+)
 
 
 def main() -> int:
@@ -10,6 +16,7 @@ def main() -> int:
     end_on_signals()
     prepare_streams()
     leave_out_what_is_not_needed()
+    keep_memory_low()
     # Imports for a second or two: only now an interrupt ends it in silence.
     from beam_pipeline.cli import main as run_command
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import xxhash
@@ -115,12 +116,32 @@ def _all(value: str, count: int) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int8()), count), pa.array([value]))
 
 
+class _Hashed:
+    """A file that keeps nothing of what is written but its digest."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.digest = xxhash.xxh3_128()
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return len(data)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def _digest(rows: pa.RecordBatch) -> str:
     """Of the rows' values, whatever they were cut out of."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema) as writer:  # writes slices without what is outside of them
+    written = _Hashed()
+    # Written as a stream, since a slice is written without what is outside of it.
+    with pa.ipc.new_stream(pa.PythonFile(written, "w"), rows.schema) as writer:
         writer.write_batch(rows)
-    return xxhash.xxh3_128_hexdigest(memoryview(sink.getvalue()))
+    return written.digest.hexdigest()
 
 
 def label_digest(label: str) -> str:

@@ -128,7 +128,7 @@ class ChunkParser:
         lines, self._lines = self._lines, 0
         return ParsedChunk(
             lines,
-            {key: pa.concat_batches(batches[key]) for key in sorted(batches)},
+            {key: pa.concat_batches(batches.pop(key)) for key in sorted(batches)},
             pa.RecordBatch.from_pylist(rejected, REJECTED_SCHEMA) if rejected else None,
         )
 
