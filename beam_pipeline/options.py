@@ -175,6 +175,10 @@ OUTPUT = (JSON, DEBUG)
 QUIET = Option("quiet", None, False, "print nothing but warnings and errors")
 PROFILE = Option("profile", None, False, "print where the time went, and what a run like this is bound by")
 ONCE = Option("once", None, False, "load what is pending and end, which is what happens without it, too")
+CONTINUOUS = Option("continuous", None, False, "load what is pending again and again, until it is stopped")
+POLL_INTERVAL = Option(
+    "poll_interval", seconds, 10.0, "with continuous: from one look for pending files to the next", "", "DURATION"
+)
 DRY_RUN = Option("dry_run", None, False, "list what would be loaded and which files are ignored, and load nothing")
 
 CONNECTION = (

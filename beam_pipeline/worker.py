@@ -13,12 +13,13 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from beam_pipeline.outcome import load_counts, load_failures
+from beam_pipeline.polling import Polling
 from beam_pipeline.runners import LOCAL_RUNNERS, runner_of
 from beam_pipeline.runs_under_way import refuse_older_runs
 from beam_pipeline.schema import SchemaOptions, SchemaStatus, check_schema_status, connect_or_create, run_migrations
 from transforms import interrupt, metrics, report
 from transforms.clickhouse import ClickHouseError, SchemaError
-from transforms.config import IngestConfig
+from transforms.config import IngestConfig, InvalidConfig
 from transforms.listing import Page, handed_over, list_pages
 from transforms.loads.inputs import resolve_input
 from transforms.loads.journal import Journal, Tail
@@ -30,6 +31,9 @@ from transforms.storage.ignored_files import IgnoredGroup
 
 if TYPE_CHECKING:
     from transforms.clickhouse import ClickHouse
+
+
+POLL_INTERVAL_S = 10.0
 
 
 class SchemaOutOfDate(SchemaError):
@@ -76,13 +80,16 @@ class WorkerStatus:
     """What a worker has done since it was made."""
 
     is_running: bool
+    """Whether it looks for files again and again, from `start` to `stop`."""
     is_processing: bool
+    """Whether it is looking or loading right now."""
     started_at: datetime | None
     last_processed_at: datetime | None
     total_files_processed: int
     total_events_ingested: int
     total_events_by_type: dict[str, int]
     current_errors: list[Failure]
+    """What failed in the last run; what kept it from being begun is there as `run`."""
 
 
 class IngestionWorker:
@@ -95,12 +102,22 @@ class IngestionWorker:
         schema: how `init` creates what is missing in the database.
         max_files: files taken up by one pipeline; more are taken up by further ones, until none is left.
         on_page: called with each `Page` of files before it is taken up.
+        poll_interval_s: seconds from one run to the next between `start` and `stop`.
+        on_run: called in the worker's thread with the result of each of these runs, or with the error that kept it from
+            being begun.
 
     Usage::
 
         worker = IngestionWorker(config)
         worker.init()
         result = worker.process_once()
+
+    or, for a program that lives on::
+
+        worker.start()
+        ...
+        worker.stop()
+        worker.close()
     """
 
     def __init__(
@@ -111,12 +128,20 @@ class IngestionWorker:
         schema: SchemaOptions | None = None,
         max_files: int = 50_000,
         on_page: Callable[[Page], None] | None = None,
+        poll_interval_s: float = POLL_INTERVAL_S,
+        on_run: Callable[[ProcessingResult | Exception], None] | None = None,
     ) -> None:
+        if poll_interval_s <= 0:
+            raise InvalidConfig([f"poll_interval: {poll_interval_s} s must be more than 0"])
         self.config = config
         self._runner_options = runner_options or []
         self._schema = schema or SchemaOptions(embedded=config.clickhouse.embedded)
         self._max_files = max_files
         self._on_page = on_page or (lambda page: None)
+        self._poll_interval_s = poll_interval_s
+        self._on_run = on_run or (lambda result: None)
+        self._polling: Polling | None = None
+        self._run_id = ""
         self._client: ClickHouse | None = None
         self._checked: SchemaStatus | None = None
         """What the database has, until it is used."""
@@ -152,7 +177,8 @@ class IngestionWorker:
             run_migrations(self.client, self._schema)
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Stops, and closes the connection."""
+        self.stop()
         if self._client is not None:
             self._client.close()
             self._client = self._journal = None
@@ -168,12 +194,37 @@ class IngestionWorker:
         try:
             return self._process_once()
         finally:
+            interrupt.forget(self._run_id)
             self._processing.release()
+
+    def start(self) -> None:
+        """Loads what is pending at once and then at every poll interval, in a thread, until `stop`. Returns at once.
+
+        An error that keeps a run from being begun, such as a server that is away, is passed to `on_run`, and the worker
+        tries again after the interval, then after twice the time and so on, up to a minute. Raises RuntimeError when it
+        is started already.
+        """
+        if self._polling is not None and self._polling.is_alive:
+            raise RuntimeError("the worker is started already")
+        self._polling = Polling(self._look_once, self._poll_interval_s)
+        self._polling.start()
+
+    def stop(self, timeout_s: float | None = None) -> bool:
+        """Finishes the loads in hand, starts no new ones, and waits for that; whether it has ended within `timeout_s`.
+
+        Does nothing to a worker that was not started, so that it can be called twice.
+        """
+        if self._polling is None:
+            return True
+        self._polling.stop()
+        if self._run_id:
+            interrupt.request_of(self._run_id)
+        return self._polling.wait(timeout_s)
 
     def get_status(self) -> WorkerStatus:
         """Totals since the worker was made, and what failed in the last run."""
         return WorkerStatus(
-            is_running=self._processing.locked(),
+            is_running=self._polling is not None and self._polling.is_alive,
             is_processing=self._processing.locked(),
             started_at=self._started_at,
             last_processed_at=self._last_processed_at,
@@ -182,6 +233,16 @@ class IngestionWorker:
             total_events_by_type=dict(self._events),
             current_errors=list(self._errors),
         )
+
+    def _look_once(self) -> bool:
+        """One run of those between `start` and `stop`; False when it could not be begun, or broke off."""
+        try:
+            result: ProcessingResult | Exception = self.process_once()
+        except Exception as error:  # whatever it is, it may be gone the next time
+            self._errors = [Failure("run", str(error))]
+            result = error
+        self._on_run(result)
+        return isinstance(result, ProcessingResult)
 
     def _process_once(self) -> ProcessingResult:
         started = time.time()
@@ -204,6 +265,9 @@ class IngestionWorker:
         self._counts: Counter[str] = Counter()
         self._began_at: int | None = None
         with ExitStack() as run:
+            self._run_id = config.run_id
+            if self._polling is not None and self._polling.is_stopping:
+                interrupt.request_of(config.run_id)  # `stop` may have come before it knew the run
             run.enter_context(lent_client(self.client))
             self._run_pages(config, run)
             if self._one_more_look():
@@ -238,7 +302,7 @@ class IngestionWorker:
     def _run_pages(self, config: IngestConfig, run: ExitStack) -> None:
         """Runs the pipeline over one page of pending files after another, and over what earlier runs have left."""
         storage = open_storage(config.input)
-        if interrupt.requested.is_set():
+        if interrupt.is_requested(config.run_id):
             return
         pages = run.enter_context(closing(list_pages(storage, config, self._max_files, report.fail, report.ignore)))
         page = next(pages, None)
@@ -253,7 +317,7 @@ class IngestionWorker:
         config = self._prepared(config, tail, run)
         if page is None:
             self._run_pipeline(config)
-        while page is not None and not interrupt.requested.is_set():
+        while page is not None and not interrupt.is_requested(config.run_id):
             self._on_page(page)
             with handed_over(config, page):
                 self._run_pipeline(replace(config, up_to=page.last))
@@ -335,7 +399,7 @@ class IngestionWorker:
             ignored=report.ignored(),
             bytes_read=counts[metrics.BYTES_READ.name],
             errors=self._failures(config),
-            interrupted=interrupt.requested.is_set(),
+            interrupted=interrupt.is_requested(config.run_id),
             duration_ms=int((time.time() - started) * 1000),
             seconds={name: round(counts[metric.name] / 1e6, 3) for name, metric in metrics.TIMES.items()},
         )

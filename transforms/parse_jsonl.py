@@ -63,7 +63,7 @@ class _ParseJsonlFn(RunFn):
             # A runner may retry a bundle after the load was committed, without a file that could not be read then.
             if load.committed or self.log.is_committed(load.load_id):
                 parser.load = replace(load, committed=True)
-            elif interrupt.requested.is_set():
+            elif interrupt.is_requested(self.config.run_id):
                 is_left = True  # it stays recorded as it is, and the next run takes it up
             else:
                 yield from parser

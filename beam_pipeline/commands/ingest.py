@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
-import shlex
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -28,12 +28,16 @@ from beam_pipeline.commands.base import (
     printable,
     where,
 )
+from beam_pipeline.commands.continuous import Log
+from beam_pipeline.commands.notices import notices
 from beam_pipeline.commands.tables import print_table
 from beam_pipeline.options import (
+    CONTINUOUS,
     DRY_RUN,
     INGEST,
     ONCE,
     OUTPUT,
+    POLL_INTERVAL,
     PROFILE,
     QUIET,
     OptionsError,
@@ -51,7 +55,7 @@ from transforms.listing import match_files
 from transforms.storage import StorageError, open_storage
 
 _LOOK_EVERY_S = 0.2
-_NAMED_ERRORS = 20
+_STOPPING = "finishing the loads in hand, starting no new ones (press Ctrl-C again to end at once)"
 
 
 class Stopping:
@@ -61,15 +65,15 @@ class Stopping:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[Stopping]:
-    """Makes SIGINT and SIGTERM ask the stages to finish the loads in hand; a second SIGINT ends the process at once.
+def stop_on_signals(at_once: Sequence[int] = (signal.SIGINT,)) -> Iterator[Stopping]:
+    """Makes SIGINT and SIGTERM ask the stages to finish the loads in hand; a further SIGINT ends the process at once.
 
     To be entered in the main thread after the database is connected, while the pipeline runs in another thread.
     """
     stopping = Stopping()
 
     def stop(signum: int, _: FrameType | None) -> None:
-        if stopping.signum and signum == signal.SIGINT:
+        if stopping.signum and signum in at_once:
             # Nothing needs an orderly end: the next run finishes what the load log says was begun.
             os._exit(128 + signum)
         stopping.signum = stopping.signum or signum
@@ -107,6 +111,8 @@ def run(invocation: Invocation) -> int:
         from beam_pipeline.commands.dry_run import dry_run
 
         return dry_run(config, as_json=values["json"])
+    if values["continuous"]:
+        return _run_on(invocation, config, console)
     tracker = Tracker()
     worker = IngestionWorker(
         config, runner_options=invocation.beam_flags, max_files=values["max_files"], on_page=tracker.add_page
@@ -128,8 +134,38 @@ def run(invocation: Invocation) -> int:
         _print_summary(config, result)
     if values["profile"]:
         console.print(profile(result))
-    _print_warnings(config, result, console, quiet=values["quiet"])
+    for notice in notices(config, result, quiet=values["quiet"]):
+        console.print(notice.text)
     return code
+
+
+def _run_on(invocation: Invocation, config: IngestConfig, console: Console) -> int:
+    """Loads again and again, until a signal ends it."""
+    values = invocation.values
+    log = Log(config, console, quiet=values["quiet"], as_json=values["json"])
+    worker = IngestionWorker(
+        config,
+        runner_options=invocation.beam_flags,
+        max_files=values["max_files"],
+        poll_interval_s=values["poll_interval"],
+        on_run=log.add,
+    )
+    if not values["quiet"]:
+        into = f"{printable(config.input)} into {where(config.clickhouse)}"
+        console.print(f"loading {into} every {values['poll_interval']:g} s")
+    try:
+        worker.init()
+        with stop_on_signals(at_once=SIGNALS) as stopping:
+            worker.start()
+            while not stopping.signum and worker.get_status().is_running:
+                time.sleep(_LOOK_EVERY_S)
+            if worker.get_status().is_processing and not values["quiet"]:
+                console.print(_STOPPING)
+            worker.stop()
+    finally:
+        worker.close()
+    log.end(worker.get_status())
+    return OK
 
 
 def _import_beam_meanwhile(config: IngestConfig) -> None:
@@ -156,9 +192,25 @@ def _config(invocation: Invocation) -> IngestConfig:
             )
         elif direct_running_mode_of(invocation.beam_flags) == "multi_processing":
             problems.append("--direct_running_mode: with an embedded database it must be in_memory or multi_threading")
+    problems += _continuous_problems(invocation)
     if problems:
         raise OptionsError(problems)
     return config
+
+
+def _continuous_problems(invocation: Invocation) -> list[str]:
+    """Why a run cannot be repeated."""
+    values = invocation.values
+    problems = [f"--poll_interval: {values['poll_interval']:g}s must be more than 0"] * (values["poll_interval"] <= 0)
+    if not values["continuous"]:
+        return problems
+    for other in ("once", "dry_run", "profile"):
+        if values[other]:
+            problems.append(f"--continuous: loads again and again, so it does not go with --{other}")
+    runner = runner_of(invocation.beam_flags)
+    if runner not in LOCAL_RUNNERS:
+        problems.append(f"--continuous: works in this process, and so not with --runner={runner}; use DirectRunner")
+    return problems
 
 
 def _run_here(worker: IngestionWorker, tracker: Tracker, display: Display) -> tuple[ProcessingResult, int]:
@@ -172,7 +224,7 @@ def _run_here(worker: IngestionWorker, tracker: Tracker, display: Display) -> tu
                 display.show(tracker.snapshot(metrics.local_counts(), len(report.failures())))
             if stopping.signum and not said:
                 said = True
-                display.say("finishing the loads in hand, starting no new ones (press Ctrl-C again to end at once)")
+                display.say(_STOPPING)
         result = work.result()
     if result.interrupted:
         return result, 128 + (stopping.signum or signal.SIGINT)
@@ -228,11 +280,6 @@ def profile(result: ProcessingResult) -> str:
     return f"time: {shares}; beside it: {at_once}; bound by {bound}"
 
 
-def _quoted(path: str) -> str:
-    """A path as it is written in a command."""
-    return shlex.quote(printable(path))
-
-
 def _hint(config: IngestConfig) -> str:
     if any(os.path.isdir(os.path.join(config.input, event_type)) for event_type in config.event_types):
         return ""
@@ -241,63 +288,14 @@ def _hint(config: IngestConfig) -> str:
     return f" (it has no directory {'/, '.join(config.event_types)}/)"
 
 
-def _print_warnings(config: IngestConfig, result: ProcessingResult, console: Console, *, quiet: bool) -> None:
-    """What somebody has to know even when nothing else is printed."""
-    if result.rejected:
-        console.print(
-            f"warning: {counted(result.rejected, 'line was', 'lines were')} rejected; see: "
-            f"python -m beam_pipeline rejected --input={_quoted(config.input)}"
-        )
-    if result.expired:
-        events = counted(
-            result.expired,
-            "event is older than its table keeps events, so ClickHouse will delete it",
-            "events are older than their tables keep events, so ClickHouse will delete them",
-        )
-        console.print(
-            f"warning: {events}; to keep old events: python -m beam_pipeline migrate --ttl_days=0 --logs_ttl_days=0"
-        )
-    for group in result.ignored:
-        if not (quiet and group.reason.expected):
-            console.print(f"{'' if group.reason.expected else 'warning: '}{printable(group.describe())}")
-    if result.known:
-        files = counted(
-            result.known,
-            "file was not loaded again: its content is loaded already",
-            "files were not loaded again: their content is loaded already",
-        )
-        console.print(f"{files} (to load it anyway: --reload)")
-    if result.changed:
-        files = counted(result.changed, "file changed while it was loaded", "files changed while they were loaded")
-        console.print(f"{files}; what is new is for the next run")
-    if result.skipped:
-        owners = ", ".join(map(printable, result.skipped_for))
-        console.print(f"{counted(result.skipped, 'file')} skipped: being loaded by {owners}")
-    if result.unfinished:
-        files = counted(
-            result.unfinished,
-            "file is still pending: its load was begun by an earlier run",
-            "files are still pending: their loads were begun by an earlier run",
-        )
-        console.print(f"{files} and could not be finished (the errors say why); the next run tries again")
-    if result.interrupted:
-        console.print("stopped before everything was loaded; run the same command again to go on")
-    for failure in result.errors[:_NAMED_ERRORS]:
-        console.print(f"error: {printable(failure.name)}: {printable(failure.reason)}")
-    if len(result.errors) > _NAMED_ERRORS:
-        more = len(result.errors) - _NAMED_ERRORS
-        console.print(f"error: and {more:,} more; see: python -m beam_pipeline status --input={_quoted(config.input)}")
-    if result.errors and not (result.unfinished or result.interrupted):
-        console.print("what failed is still pending, and the next run tries it again")
-
-
 COMMAND = Command(
     name="ingest",
-    options=(*INGEST, ONCE, DRY_RUN, PROFILE, *OUTPUT, QUIET),
+    options=(*INGEST, ONCE, CONTINUOUS, POLL_INTERVAL, DRY_RUN, PROFILE, *OUTPUT, QUIET),
     run=run,
     takes_beam_options=True,
     details=(
         "Pipeline options of Apache Beam, such as --runner (default: DirectRunner), are passed on to it.\n"
-        "Exit code: 0 all loaded, 1 something failed and stays pending, 2 wrong options, 130 or 143 interrupted."
+        "Exit code: 0 all loaded, 1 something failed and stays pending, 2 wrong options, 130 or 143 interrupted;\n"
+        "with --continuous 0 when SIGINT or SIGTERM has ended it."
     ),
 )

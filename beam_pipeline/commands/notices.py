@@ -1,0 +1,88 @@
+"""What somebody has to know of a run even when nothing else is printed: one line each."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from beam_pipeline.commands.base import printable
+from beam_pipeline.wording import counted
+from beam_pipeline.worker import ProcessingResult
+from transforms.config import IngestConfig
+
+_NAMED_ERRORS = 20
+_NUMBER = re.compile(r"\d[\d,.]*")
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One line about a run."""
+
+    text: str
+    lasting: bool = False
+    """Whether the next run says the same, unless something has changed."""
+
+    @property
+    def subject(self) -> str:
+        """The text without its numbers: times and counts change from run to run while the thing remains the same."""
+        return _NUMBER.sub("#", self.text)
+
+
+def notices(config: IngestConfig, result: ProcessingResult, *, quiet: bool) -> Iterator[Notice]:
+    """The lines about one run, in the order in which they are to be read."""
+    if result.rejected:
+        yield Notice(
+            f"warning: {counted(result.rejected, 'line was', 'lines were')} rejected; see: "
+            f"python -m beam_pipeline rejected --input={_quoted(config.input)}"
+        )
+    if result.expired:
+        events = counted(
+            result.expired,
+            "event is older than its table keeps events, so ClickHouse will delete it",
+            "events are older than their tables keep events, so ClickHouse will delete them",
+        )
+        yield Notice(
+            f"warning: {events}; to keep old events: python -m beam_pipeline migrate --ttl_days=0 --logs_ttl_days=0"
+        )
+    for group in result.ignored:
+        if not (quiet and group.reason.expected):
+            yield Notice(f"{'' if group.reason.expected else 'warning: '}{printable(group.describe())}", lasting=True)
+    if result.known:
+        files = counted(
+            result.known,
+            "file was not loaded again: its content is loaded already",
+            "files were not loaded again: their content is loaded already",
+        )
+        yield Notice(f"{files} (to load it anyway: --reload)")
+    if result.changed:
+        files = counted(result.changed, "file changed while it was loaded", "files changed while they were loaded")
+        yield Notice(f"{files}; what is new is for the next run")
+    if result.skipped:
+        owners = ", ".join(map(printable, result.skipped_for))
+        yield Notice(f"{counted(result.skipped, 'file')} skipped: being loaded by {owners}", lasting=True)
+    if result.unfinished:
+        files = counted(
+            result.unfinished,
+            "file is still pending: its load was begun by an earlier run",
+            "files are still pending: their loads were begun by an earlier run",
+        )
+        yield Notice(f"{files} and could not be finished (the errors say why); the next run tries again", lasting=True)
+    if result.interrupted:
+        yield Notice("stopped before everything was loaded; run the same command again to go on")
+    for failure in result.errors[:_NAMED_ERRORS]:
+        yield Notice(f"error: {printable(failure.name)}: {printable(failure.reason)}", lasting=True)
+    if len(result.errors) > _NAMED_ERRORS:
+        more = len(result.errors) - _NAMED_ERRORS
+        yield Notice(
+            f"error: and {more:,} more; see: python -m beam_pipeline status --input={_quoted(config.input)}",
+            lasting=True,
+        )
+    if result.errors and not (result.unfinished or result.interrupted):
+        yield Notice("what failed is still pending, and the next run tries it again", lasting=True)
+
+
+def _quoted(path: str) -> str:
+    """A path as it is written in a command."""
+    return shlex.quote(printable(path))
