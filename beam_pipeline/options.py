@@ -246,6 +246,14 @@ INGEST = (
         "",
         "RATIO",
     ),
+    Option(
+        "max_attempts",
+        whole,
+        0,
+        "move a file to failed/ after so many runs that could not load it by its own fault; 0: it stays pending",
+        "",
+        "N",
+    ),
     Option("delete_after_process", None, False, "delete loaded files instead of moving them to processed/"),
     Option("reload", None, False, "load files again although their content is loaded; tables then keep the new rows"),
     Option(
@@ -388,6 +396,7 @@ def ingest_config(values: Mapping[str, Any]) -> IngestConfig:
             max_line_bytes=values["max_line_bytes"],
             max_rejected=values["max_rejected"],
             max_rejected_ratio=values["max_rejected_ratio"],
+            max_attempts=values["max_attempts"],
         )
     except InvalidConfig as error:
         problems += error.problems

@@ -55,6 +55,8 @@ class ProcessingResult:
     """Files that came again with a content that is loaded already, and were moved without being loaded again."""
     changed: int = 0
     """Files that changed while they were loaded; what they hold now is compared with what was loaded by the next run."""
+    given_up: int = 0
+    """Files that were moved to `failed/`, since `max_attempts` attempts have failed at them; `errors` names them."""
     skipped: int = 0
     """Files left alone because another live run has them."""
     skipped_for: list[str] = field(default_factory=list)
@@ -329,6 +331,7 @@ class IngestionWorker:
             adopted=counts[metrics.LOADS_ADOPTED.name],
             known=counts[metrics.FILES_KNOWN.name],
             changed=counts[metrics.FILES_CHANGED.name],
+            given_up=counts[metrics.FILES_GIVEN_UP.name],
             skipped=counts[metrics.FILES_SKIPPED.name],
             skipped_for=[owner.describe() for owner in report.owners()],
             unfinished=counts[metrics.FILES_UNFINISHED.name],
@@ -349,6 +352,9 @@ class IngestionWorker:
                     found.setdefault(failure.name, failure.reason)
             except ClickHouseError as error:
                 found["load log"] = f"cannot be read: {error}"
+        given_up = self._counts[metrics.FILES_GIVEN_UP.name]
+        if given_up and not self._is_local():
+            found[f"{given_up} files"] = "moved to failed/; `status` tells why"
         return sorted(Failure(name, reason) for name, reason in found.items())
 
 

@@ -287,7 +287,10 @@ def _print_warnings(config: IngestConfig, result: ProcessingResult, console: Con
     if len(result.errors) > _NAMED_ERRORS:
         more = len(result.errors) - _NAMED_ERRORS
         console.print(f"error: and {more:,} more; see: python -m beam_pipeline status --input={_quoted(config.input)}")
-    if result.errors and not (result.unfinished or result.interrupted):
+    if result.given_up:
+        files = counted(result.given_up, "file was", "files were")
+        console.print(f"{files} moved to failed/, with the reason beside it; to try one again, move it back")
+    if len(result.errors) > result.given_up and not (result.unfinished or result.interrupted):
         console.print("what failed is still pending, and the next run tries it again")
 
 

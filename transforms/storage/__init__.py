@@ -10,7 +10,9 @@ from transforms.storage.contract import (
     PendingFile,
     Storage,
     StorageError,
+    StorageUnavailable,
     file_timestamp_ms,
+    is_own_fault,
     name_timestamp_ms,
     open_storage,
 )
@@ -25,7 +27,9 @@ __all__ = [
     "PendingFile",
     "Storage",
     "StorageError",
+    "StorageUnavailable",
     "file_timestamp_ms",
+    "is_own_fault",
     "name_timestamp_ms",
     "open_storage",
 ]

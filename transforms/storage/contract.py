@@ -4,6 +4,7 @@ Layout below the input directory (its last part is `observability` by convention
 
     {event type}/{project id}/{YYYYMMDDTHHMMSSZ}_{hex id}.jsonl            pending
     {event type}/{project id}/processed/{same name}                        loaded
+    {event type}/{project id}/failed/{same name}                           given up, see --max_attempts; with the reason beside it
 
 Nothing else is written there. `Storage` is the contract that every kind of storage fulfils; `transforms.storage.local` is
 the one for a file system.
@@ -12,6 +13,7 @@ the one for a file system.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -19,11 +21,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Protocol
 
-from transforms.storage.ignored_files import IgnoredFile
+from transforms.storage.ignored_files import PROCESSED, IgnoredFile
 
 CONTROL = ".ingest"
 
 _NAME_TIME = re.compile(r"^(\d{8}T\d{6}Z)_")
+_OWN_FAULTS = frozenset((errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL))
 FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 """The years 1 to 9999, which the load log can hold; a file system may say that a file was modified outside of them."""
 
@@ -32,12 +35,26 @@ class StorageError(Exception):
     """A file or directory cannot be used; the message names it and says why."""
 
 
+class StorageUnavailable(StorageError):
+    """The storage cannot be reached, or refuses everything: what fails now says nothing about the file."""
+
+
 class FileChanged(StorageError):
     """A file is no longer the one that was recorded: it is gone, was replaced or has grown."""
 
 
 class LineTooLong(StorageError):
     """A line is longer than can be held in memory; its file stays pending."""
+
+
+def is_own_fault(error: OSError | StorageError) -> bool:
+    """Whether an error is of the file that was read, so that trying again will hardly help.
+
+    Otherwise it is of the storage, the network or this machine, or the file has gone or become another one meanwhile.
+    """
+    if isinstance(error, StorageError):
+        return not isinstance(error, (FileChanged, StorageUnavailable))
+    return error.errno in _OWN_FAULTS
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -106,12 +123,18 @@ class Storage(Protocol):
         """The bytes [start, end) of a file, fewer where it ends before."""
 
     def move_to_processed(self, path: str, etag: str) -> Moved:
-        """Moves a file to `processed/` without ever overwriting one there. A link is moved itself, and still resolves.
+        """Moves a file to `processed/`, see `move`."""
 
-        Safe to repeat, also after a crash in the middle: a file that is there already is left there. A name in
-        `processed/` is taken whatever is there, even a link that leads nowhere. Raises FileChanged when the pending file
-        is not the one of this etag.
+    def move(self, path: str, etag: str, directory: str = PROCESSED) -> Moved:
+        """Moves a file to a directory beside it without ever overwriting one there. A link is moved itself, and still resolves.
+
+        Safe to repeat, also after a crash in the middle: a file that is there already is left there. A name in the
+        directory is taken whatever is there, even a link that leads nowhere. Raises FileChanged when the pending file is
+        not the one of this etag.
         """
+
+    def write(self, path: str, data: bytes) -> None:
+        """Writes a small file, whole or not at all, in place of what is there; makes the directory that it is in."""
 
     def delete(self, path: str, etag: str) -> bool:
         """Deletes a pending file, of a link the link only; False when it was gone. Raises FileChanged as a move does."""

@@ -10,6 +10,7 @@ import os
 import random
 import struct
 import time
+import uuid
 from collections.abc import Callable, Iterator
 
 from transforms.storage import CONTROL, FileChanged, Moved, PendingFile, StorageError
@@ -71,8 +72,11 @@ class LocalStorage:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def move_to_processed(self, path: str, etag: str) -> Moved:
-        directory, name = os.path.split(path)
-        target_directory = os.path.join(directory, PROCESSED)
+        return self.move(path, etag)
+
+    def move(self, path: str, etag: str, directory: str = PROCESSED) -> Moved:
+        pending_directory, name = os.path.split(path)
+        target_directory = os.path.join(pending_directory, directory)
         targets = _targets(os.path.join(target_directory, name))
         target = next(targets)
         while True:
@@ -105,6 +109,19 @@ class LocalStorage:
             os.unlink(path)
             return True
         return False
+
+    def write(self, path: str, data: bytes) -> None:
+        directory = os.path.dirname(path)
+        _make_directory(directory)
+        unfinished = os.path.join(directory, f".{uuid.uuid4().hex}.tmp")
+        try:
+            with open(unfinished, "xb") as file:
+                file.write(data)
+            os.replace(unfinished, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(unfinished)
+            raise
 
     def older_runs(self) -> list[str]:
         runs = os.path.join(self.root, CONTROL, "runs")
