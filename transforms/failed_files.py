@@ -109,9 +109,10 @@ def give_up(files: Sequence[tuple[PendingFile, Sequence[FileRecord]]], stage: Ru
             why = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
             report.fail(file.path, f"{reason}; could not be moved to {FAILED}/: {why}")
             continue
-        if moved.target:
-            FILES_GIVEN_UP.add(moved.now)
+        if moved.now:
+            FILES_GIVEN_UP.add()
             report.fail(file.path, f"moved to {FAILED}/{os.path.basename(moved.target)}: {reason}")
+        if moved.target:
             given_up.append(last.revised(moved_to=stage.log.within(moved.target)))
     stage.log.write_files(given_up)
 

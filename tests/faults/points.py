@@ -143,3 +143,9 @@ POINTS_OF_ADOPTION = {
     "after_an_adopted_block": Point(ClickHouse, "insert", "after", condition=into_events),
 }
 """Reached only by a run that takes up what another one left."""
+
+POINTS_OF_GIVING_UP = {
+    "between_the_reason_and_the_move": Point(local_storage.LocalStorage, "write", "after"),
+    "after_a_file_was_given_up": Point(LoadLog, "write_files", "after", condition=called_by("give_up")),
+}
+"""Reached only by a run that finds a file at which as many attempts have failed as there may be."""
