@@ -4,6 +4,7 @@ from transforms.storage.contract import (
     CONTROL,
     FIRST_MS,
     LAST_MS,
+    Content,
     FileChanged,
     LineTooLong,
     Moved,
@@ -12,6 +13,7 @@ from transforms.storage.contract import (
     StorageError,
     file_timestamp_ms,
     name_timestamp_ms,
+    numbered,
     open_storage,
 )
 
@@ -19,6 +21,7 @@ __all__ = [
     "CONTROL",
     "FIRST_MS",
     "LAST_MS",
+    "Content",
     "FileChanged",
     "LineTooLong",
     "Moved",
@@ -27,5 +30,6 @@ __all__ = [
     "StorageError",
     "file_timestamp_ms",
     "name_timestamp_ms",
+    "numbered",
     "open_storage",
 ]
