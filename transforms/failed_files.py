@@ -133,7 +133,7 @@ def _write_reason(storage: Storage, file: PendingFile, reason: str) -> None:
         f"{name} ({file.size} bytes, modified {modified:%Y-%m-%d %H:%M:%S} UTC): {reason}\n"
         f"What could be loaded of it is loaded. To try the rest again: mv {FAILED}/{name} .\n"
     ).encode(errors="backslashreplace")
-    before = b"" if storage.etag(path) is None else storage.read(path, 0, _MOST_REASONS)
+    before = b"" if storage.etag(path) is None else storage.read(path, 0, _MOST_REASONS).data
     if text not in before:
         storage.write(path, before + text)
 

@@ -204,7 +204,7 @@ def _gaps(storage: Storage, file: PendingFile, records: Sequence[FileRecord]) ->
     if reached < file.size:
         # A file that grew may have ended in the middle of a line, which was taken for a line then. Take it whole now, unless
         # all that it lacked was its end.
-        is_cut = was_end and storage.read(file.path, reached, reached + 1) not in (b"\n", b"\r")
+        is_cut = was_end and storage.read(file.path, reached, reached + 1).data not in (b"\n", b"\r")
         yield line_start(storage, file.path, reached) if is_cut else reached, file.size
 
 
@@ -347,7 +347,7 @@ def finish_loaded(loaded: Sequence[tuple[PendingFile, list[FileRecord]]], stage:
             if stage.config.delete_after_process:
                 left, target = stage.storage.delete(file.path, file.etag), ""
             else:
-                moved = stage.storage.move_to_processed(file.path, file.etag)
+                moved = stage.storage.move(file.path, file.etag)
                 left, target = moved.now, moved.target
         except FileChanged:
             continue  # the next look compares what it holds now

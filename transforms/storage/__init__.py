@@ -4,6 +4,7 @@ from transforms.storage.contract import (
     CONTROL,
     FIRST_MS,
     LAST_MS,
+    Content,
     FileChanged,
     LineTooLong,
     Moved,
@@ -14,6 +15,7 @@ from transforms.storage.contract import (
     file_timestamp_ms,
     is_own_fault,
     name_timestamp_ms,
+    numbered,
     open_storage,
 )
 
@@ -21,6 +23,7 @@ __all__ = [
     "CONTROL",
     "FIRST_MS",
     "LAST_MS",
+    "Content",
     "FileChanged",
     "LineTooLong",
     "Moved",
@@ -31,5 +34,6 @@ __all__ = [
     "file_timestamp_ms",
     "is_own_fault",
     "name_timestamp_ms",
+    "numbered",
     "open_storage",
 ]

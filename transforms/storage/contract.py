@@ -1,13 +1,13 @@
-"""The directory that event files are taken from: listing, reading and moving files.
+"""What the pipeline needs of the place that event files are taken from: listing, reading and moving files.
 
-Layout below the input directory (its last part is `observability` by convention)::
+Layout below the input (its last part is `observability` by convention)::
 
     {event type}/{project id}/{YYYYMMDDTHHMMSSZ}_{hex id}.jsonl            pending
     {event type}/{project id}/processed/{same name}                        loaded
     {event type}/{project id}/failed/{same name}                           given up, see --max_attempts; with the reason beside it
 
-Nothing else is written there. `Storage` is the contract that every kind of storage fulfils; `transforms.storage.local` is
-the one for a file system.
+Nothing else is written there. `Storage` is the contract that every kind of storage fulfils: `transforms.storage.local` for a
+file system, `s3`, `gcs` and `any_fsspec` for what a URL leads to.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import count
 from typing import Protocol
 
-from transforms.storage.ignored_files import PROCESSED, IgnoredFile
+from transforms.storage.ignored_files import PROCESSED, SUFFIX, IgnoredFile
 
 CONTROL = ".ingest"
 
@@ -80,6 +81,20 @@ class PendingFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """A byte range of a file, all of one content."""
+
+    data: bytes
+    """As stored: a compressed file is not decompressed, whatever its Content-Encoding says."""
+    etag: str
+    """Of the content that the bytes are from, as `Storage.etag` and listings tell it."""
+    size: int
+    """Bytes of all of that content."""
+    encoding: str = ""
+    """The Content-Encoding that the file is stored with, such as `gzip`; always '' in a file system."""
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """Where a file went."""
 
@@ -119,18 +134,20 @@ class Storage(Protocol):
     def etag(self, path: str) -> str | None:
         """Changes whenever the file's content may have changed; None when there is no such file."""
 
-    def read(self, path: str, start: int, end: int) -> bytes:
-        """The bytes [start, end) of a file, fewer where it ends before."""
+    def read(self, path: str, start: int, end: int) -> Content:
+        """The bytes [start, end) of a file, fewer where it ends before, all of one content.
 
-    def move_to_processed(self, path: str, etag: str) -> Moved:
-        """Moves a file to `processed/`, see `move`."""
+        The range is held in memory, so ask for some megabytes at a time. Two calls may see two contents: compare the etags.
+        Raises FileNotFoundError when there is no such file, FileChanged when it changes each time that it is read.
+        """
 
     def move(self, path: str, etag: str, directory: str = PROCESSED) -> Moved:
         """Moves a file to a directory beside it without ever overwriting one there. A link is moved itself, and still resolves.
 
-        Safe to repeat, also after a crash in the middle: a file that is there already is left there. A name in the
-        directory is taken whatever is there, even a link that leads nowhere. Raises FileChanged when the pending file is
-        not the one of this etag.
+        What is stored with the file moves, too: its modification time, or its metadata. Safe to repeat, also after a
+        crash in the middle or when the answer was lost: a file that is there already is left there. A name in the
+        directory is taken whatever is there, even a link that leads nowhere; then the file becomes NAME.2.jsonl. Raises
+        FileChanged when the pending file is not the one of this etag.
         """
 
     def write(self, path: str, data: bytes) -> None:
@@ -138,6 +155,9 @@ class Storage(Protocol):
 
     def delete(self, path: str, etag: str) -> bool:
         """Deletes a pending file, of a link the link only; False when it was gone. Raises FileChanged as a move does."""
+
+    def now_ms(self) -> int:
+        """The time in epoch milliseconds by the clock that modification times are from."""
 
     def older_runs(self) -> list[str]:
         """Runs of version 0.1 that are under way here, by id: they lock files of their own, and write no journal."""
@@ -157,6 +177,15 @@ def file_timestamp_ms(name: str, modified_ms: int) -> int:
     """The time in a file's name as epoch milliseconds; its modification time when the name has none."""
     timestamp_ms = name_timestamp_ms(name)
     return modified_ms if timestamp_ms is None else timestamp_ms
+
+
+def numbered(name: str) -> Iterator[str]:
+    """A file's name, then numbered ones, for a file that comes again under a name that is taken."""
+    yield name
+    end = name.rfind(SUFFIX)
+    stem, suffix = (name[:end], name[end:]) if end >= 0 else (name, "")
+    for number in count(2):
+        yield f"{stem}.{number}{suffix}"
 
 
 def open_storage(root: str) -> Storage:
