@@ -208,11 +208,8 @@ def test_a_run_that_is_killed_while_it_gives_up_a_file(
 def test_two_runs_give_up_a_file_at_once(server_database: ClickHouseConfig, bad_dataset: Dataset) -> None:
     assert start(server_database, bad_dataset, *OPTIONS).finish()[0] == 1
     runs = [start(server_database, bad_dataset, *OPTIONS) for _ in range(2)]
-    said = ""
-    for run in runs:
-        code, output = run.finish()
-        assert code in (0, 1) and "Traceback" not in output, output
-        said += output
-    assert said.count("1 file was moved to failed/") == 1, said
+    finished = [run.finish() for run in runs]
+    assert 1 in [code for code, _ in finished], finished
+    assert all(code in (0, 1) and "Traceback" not in said for code, said in finished), finished
     directory = (Path(bad_dataset.root) / BIG).parent / "failed"
     assert sorted(path.name for path in directory.iterdir()) == [Path(BIG).name, f"{Path(BIG).name}.reason.txt"]
