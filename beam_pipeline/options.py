@@ -175,7 +175,9 @@ OUTPUT = (JSON, DEBUG)
 QUIET = Option("quiet", None, False, "print nothing but warnings and errors")
 PROFILE = Option("profile", None, False, "print where the time went, and what a run like this is bound by")
 ONCE = Option("once", None, False, "load what is pending and end, which is what happens without it, too")
-DRY_RUN = Option("dry_run", None, False, "list what would be loaded and which files are ignored, and load nothing")
+DRY_RUN = Option(
+    "dry_run", None, False, "tell how much would be loaded, by type and day, and which files, and load nothing"
+)
 
 CONNECTION = (
     Option(
@@ -222,8 +224,9 @@ INGEST = (
         "DURATION",
     ),
     Option(
-        "max_files", whole, 50_000, "files taken up at a time; bounds memory, a run goes on until none is left", "", "N"
+        "max_files", whole, None, "load at most so many files, the oldest first; the rest is for later runs", "", "N"
     ),
+    Option("page_files", whole, 50_000, "files taken up at a time; bounds memory", "", "N"),
     Option("insert_batch_size", whole, 250_000, "rows in an insert at most", "", "ROWS"),
     Option("block_bytes", size, 16 * MIB, "bytes of files parsed into one insert; memory grows with it", "", "SIZE"),
     Option("load_bytes", size, 64 * MIB, "bytes of files, of all types, that are committed together", "", "SIZE"),
@@ -373,8 +376,11 @@ def ingest_config(values: Mapping[str, Any]) -> IngestConfig:
     """The configuration of a run. Raises OptionsError with everything that is wrong with the values."""
     problems = [f"--input: is missing; {INPUT.help}"] if not values["input"] else []
     problems += connection_problems(values) if values["input"] else []
-    if values["max_files"] < 1:
-        problems.append(f"--max_files: {values['max_files']} must be at least 1")
+    problems += [
+        f"--{name}: {values[name]} must be at least 1"
+        for name in ("max_files", "page_files")
+        if values[name] is not None and values[name] < 1
+    ]
     try:
         config = IngestConfig(
             input=local_path(values["input"] or ""),

@@ -65,6 +65,8 @@ class ProcessingResult:
     """Files of loads of earlier runs that could not be finished in this run either; the next one takes them up again."""
     ignored: list[IgnoredGroup] = field(default_factory=list)
     """Files that are not loaded although nothing failed, such as those under a name that is not of an event file."""
+    left: int = 0
+    """Files that were found and not taken up: there may be so many a run (`max_files`), or it was interrupted."""
     bytes_read: int = 0
     errors: list[Failure] = field(default_factory=list)
     interrupted: bool = False
@@ -95,7 +97,8 @@ class IngestionWorker:
         runner_options: Beam pipeline options as a list of flags, such as `["--runner=FlinkRunner", …]`; the default, and
             `DirectRunner`, run in this process.
         schema: how `init` creates what is missing in the database.
-        max_files: files taken up by one pipeline; more are taken up by further ones, until none is left.
+        max_files: files that one `process_once` loads at most, the oldest first; None: all.
+        page_files: files taken up by one pipeline; more are taken up by further ones.
         on_page: called with each `Page` of files before it is taken up.
 
     Usage::
@@ -111,13 +114,15 @@ class IngestionWorker:
         *,
         runner_options: list[str] | None = None,
         schema: SchemaOptions | None = None,
-        max_files: int = 50_000,
+        max_files: int | None = None,
+        page_files: int = 50_000,
         on_page: Callable[[Page], None] | None = None,
     ) -> None:
         self.config = config
         self._runner_options = runner_options or []
         self._schema = schema or SchemaOptions(embedded=config.clickhouse.embedded)
         self._max_files = max_files
+        self._page_files = page_files
         self._on_page = on_page or (lambda page: None)
         self._client: ClickHouse | None = None
         self._checked: SchemaStatus | None = None
@@ -204,6 +209,7 @@ class IngestionWorker:
         if self._journal is None or self._journal.input != config.name:
             self._journal = config.journal(self.client)
         self._counts: Counter[str] = Counter()
+        self._left = 0
         self._began_at: int | None = None
         with ExitStack() as run:
             run.enter_context(lent_client(self.client))
@@ -242,8 +248,13 @@ class IngestionWorker:
         storage = open_storage(config.input)
         if interrupt.requested.is_set():
             return
-        pages = run.enter_context(closing(list_pages(storage, config, self._max_files, report.fail, report.ignore)))
+        pages = run.enter_context(
+            closing(
+                list_pages(storage, config, self._page_files, report.fail, report.ignore, wanted=self._wanted_files)
+            )
+        )
         page = next(pages, None)
+        self._left = page.listed_files if page else 0
         if config.modified_until_ms is None:
             # All that is there now, and nothing that comes later. Where a clock differs, files are from the future.
             newest_ms = max(int(time.time() * 1000), page.modified_ms if page else 0)
@@ -260,9 +271,17 @@ class IngestionWorker:
             with handed_over(config, page):
                 self._run_pipeline(replace(config, up_to=page.last))
             config = replace(config, after=page.last)
+            self._left -= page.files
             page = next(pages, None)
             if page is not None:
                 config = replace(config, first_version_ms=_versions_from(self._look()))
+
+    def _wanted_files(self) -> int | None:
+        """How many more files this run may load. Those that fail do not count, so that they keep no others waiting."""
+        if self._max_files is None:
+            return None
+        loaded = self._counts[metrics.FILES_LOADED.name] + self._counts[metrics.FILES_KNOWN.name]
+        return max(self._max_files - loaded, 0)
 
     def _look(self) -> Tail:
         assert self._journal is not None
@@ -336,6 +355,7 @@ class IngestionWorker:
             skipped_for=[owner.describe() for owner in report.owners()],
             unfinished=counts[metrics.FILES_UNFINISHED.name],
             ignored=report.ignored(),
+            left=self._left,
             bytes_read=counts[metrics.BYTES_READ.name],
             errors=self._failures(config),
             interrupted=interrupt.requested.is_set(),

@@ -106,10 +106,14 @@ def run(invocation: Invocation) -> int:
     if values["dry_run"]:
         from beam_pipeline.commands.dry_run import dry_run
 
-        return dry_run(config, as_json=values["json"])
-    tracker = Tracker()
+        return dry_run(config, max_files=values["max_files"], as_json=values["json"])
+    tracker = Tracker(max_files=values["max_files"])
     worker = IngestionWorker(
-        config, runner_options=invocation.beam_flags, max_files=values["max_files"], on_page=tracker.add_page
+        config,
+        runner_options=invocation.beam_flags,
+        max_files=values["max_files"],
+        page_files=values["page_files"],
+        on_page=tracker.add_page,
     )
     if not values["quiet"]:
         console.print(f"loading {printable(config.input)} into {where(config.clickhouse)}")
@@ -280,6 +284,8 @@ def _print_warnings(config: IngestConfig, result: ProcessingResult, console: Con
             "files are still pending: their loads were begun by an earlier run",
         )
         console.print(f"{files} and could not be finished (the errors say why); the next run tries again")
+    if result.left and not result.interrupted and not quiet:
+        console.print(f"{counted(result.left, 'file')} left for later runs (--max_files)")
     if result.interrupted:
         console.print("stopped before everything was loaded; run the same command again to go on")
     for failure in result.errors[:_NAMED_ERRORS]:
