@@ -33,6 +33,7 @@ from transforms.storage import StorageError
 PROGRAM = "python -m beam_pipeline"
 COMMANDS = {
     "ingest": "load the files that are pending",
+    "check": "try everything that a run needs, and change nothing",
     "migrate": "create or complete the tables, or check them",
     "status": "tell what was loaded, what is pending, what failed and why",
     "rejected": "show lines that could not be stored, to look at or to feed again",

@@ -69,6 +69,8 @@ class FileProblem:
     state: str
     error: str
     updated_at: datetime
+    moved_to: str = ""
+    """Where in the input it is now: in `failed/`, when so many attempts have failed as there may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,17 +207,23 @@ class History:
         return {row["load_id"]: row["first"] for row in rows}
 
     def file_problems(self, input: str = "", limit: int = 1000) -> list[FileProblem]:
-        """Files that were given back and that nothing has loaded since, or that are loaded and could not be moved."""
+        """Files that were given back and that nothing has loaded since, or that are loaded and could not be moved.
+
+        Those that were moved to `failed/` are among them.
+        """
         rows = self._client.query(
             f"""
             SELECT path, argMax(toString(state), updated_at) AS last_state, argMax(error, updated_at) AS last_error,
-                   max(updated_at) AS last_at
-            FROM {FILES_TABLE} FINAL WHERE {_OF_INPUT}
+                   argMax(moved_to, updated_at) AS last_moved_to, max(updated_at) AS last_at
+            FROM {FILES_TABLE} FINAL WHERE {{input:String}} = '' OR input = {{input:String}}
             GROUP BY path HAVING last_error != '' ORDER BY last_at DESC, path LIMIT {{limit:UInt32}}
             """,
             {"input": input, "limit": limit},
         )
-        return [FileProblem(row["path"], row["last_state"], row["last_error"], _utc(row["last_at"])) for row in rows]
+        return [
+            FileProblem(row["path"], row["last_state"], row["last_error"], _utc(row["last_at"]), row["last_moved_to"])
+            for row in rows
+        ]
 
     def top_reasons(self, input: str = "", limit: int = 10) -> list[tuple[str, int]]:
         """The reasons for which most lines were rejected, each with how many."""

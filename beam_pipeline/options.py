@@ -179,7 +179,9 @@ CONTINUOUS = Option("continuous", None, False, "load what is pending again and a
 POLL_INTERVAL = Option(
     "poll_interval", seconds, 10.0, "with continuous: from one look for pending files to the next", "", "DURATION"
 )
-DRY_RUN = Option("dry_run", None, False, "list what would be loaded and which files are ignored, and load nothing")
+DRY_RUN = Option(
+    "dry_run", None, False, "tell how much would be loaded, by type and day, and which files, and load nothing"
+)
 
 CONNECTION = (
     Option(
@@ -226,8 +228,9 @@ INGEST = (
         "DURATION",
     ),
     Option(
-        "max_files", whole, 50_000, "files taken up at a time; bounds memory, a run goes on until none is left", "", "N"
+        "max_files", whole, None, "load at most so many files, the oldest first; the rest is for later runs", "", "N"
     ),
+    Option("page_files", whole, 50_000, "files taken up at a time; bounds memory", "", "N"),
     Option("insert_batch_size", whole, 250_000, "rows in an insert at most", "", "ROWS"),
     Option("block_bytes", size, 16 * MIB, "bytes of files parsed into one insert; memory grows with it", "", "SIZE"),
     Option("load_bytes", size, 64 * MIB, "bytes of files, of all types, that are committed together", "", "SIZE"),
@@ -249,6 +252,14 @@ INGEST = (
         "leave the worst files of a load pending when a larger part of its lines is bad (0 to 1)",
         "",
         "RATIO",
+    ),
+    Option(
+        "max_attempts",
+        whole,
+        0,
+        "move a file to failed/ after so many runs that could not load it by its own fault; 0: it stays pending",
+        "",
+        "N",
     ),
     Option("delete_after_process", None, False, "delete loaded files instead of moving them to processed/"),
     Option("reload", None, False, "load files again although their content is loaded; tables then keep the new rows"),
@@ -369,8 +380,11 @@ def ingest_config(values: Mapping[str, Any]) -> IngestConfig:
     """The configuration of a run. Raises OptionsError with everything that is wrong with the values."""
     problems = [f"--input: is missing; {INPUT.help}"] if not values["input"] else []
     problems += connection_problems(values) if values["input"] else []
-    if values["max_files"] < 1:
-        problems.append(f"--max_files: {values['max_files']} must be at least 1")
+    problems += [
+        f"--{name}: {values[name]} must be at least 1"
+        for name in ("max_files", "page_files")
+        if values[name] is not None and values[name] < 1
+    ]
     try:
         config = IngestConfig(
             input=local_path(values["input"] or ""),
@@ -392,6 +406,7 @@ def ingest_config(values: Mapping[str, Any]) -> IngestConfig:
             max_line_bytes=values["max_line_bytes"],
             max_rejected=values["max_rejected"],
             max_rejected_ratio=values["max_rejected_ratio"],
+            max_attempts=values["max_attempts"],
         )
     except InvalidConfig as error:
         problems += error.problems

@@ -1,4 +1,6 @@
-"""How far a run is, while it runs: one live line in a terminal, a plain line now and then elsewhere."""
+"""How far a run is, while it runs: one live line in a terminal, a plain line now and then elsewhere.
+
+What there is to do is known from the listing, which is complete before the first file is loaded."""
 
 from __future__ import annotations
 
@@ -11,16 +13,16 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
-from beam_pipeline.wording import counted
+from beam_pipeline.wording import counted, sized
 from transforms import metrics
 from transforms.listing import Page
 
-LOG_EVERY_S = 10.0
+LOG_EVERY_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """How far a run is. Totals are of the files found so far; files that another run has are in them but not loaded."""
+    """How far a run is. Totals are of the files found; those that another run has or that fail are in them but not loaded."""
 
     files: int = 0
     total_files: int = 0
@@ -30,6 +32,7 @@ class Snapshot:
     rejected: int = 0
     errors: int = 0
     elapsed_s: float = 0.0
+    """Since the first files were taken up."""
 
     @property
     def events_per_second(self) -> float:
@@ -50,13 +53,16 @@ class Snapshot:
         """The counts in words."""
         parts = [
             f"{self.files:,}/{counted(self.total_files, 'file')}",
+            f"{sized(min(self.bytes, self.total_bytes))} of {sized(self.total_bytes)}",
+        ]
+        if self.remaining_s is not None and self.fraction != 1:
+            parts.append(f"{duration(self.remaining_s)} left")
+        parts += [
             counted(self.events, "event"),
             f"{self.events_per_second:,.0f}/s",
             f"{self.rejected:,} rejected",
             counted(self.errors, "error"),
         ]
-        if self.remaining_s is not None and self.fraction != 1:
-            parts.append(f"{duration(self.remaining_s)} left")
         return ", ".join(parts)
 
 
@@ -73,16 +79,22 @@ def duration(seconds: float) -> str:
 class Tracker:
     """Adds up what there is to do and what is done. Safe to use from two threads: one adds pages, one asks."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, max_files: int | None = None) -> None:
+        self._max_files = max_files
         self._clock = clock
-        self._started = clock()
+        self._started: float | None = None
         self._total_files = 0
         self._total_bytes = 0
 
     def add_page(self, page: Page) -> None:
-        """Counts files that a run is about to take up."""
-        self._total_files += page.files
-        self._total_bytes += page.bytes
+        """Counts what a listing has found, when the first page of it is taken up."""
+        if self._started is None:
+            self._started = self._clock()
+        if page.number == 0:
+            self._total_files += min(page.listed_files, self._max_files or page.listed_files)
+            # Of fewer files than were found nobody knows the size; they are taken to be as large as all others.
+            part = min(self._max_files / page.listed_files, 1.0) if self._max_files and page.listed_files else 1.0
+            self._total_bytes += int(page.listed_bytes * part)
 
     def snapshot(self, counts: Mapping[str, int], errors: int) -> Snapshot:
         """How far the run is, by the counts of `transforms.metrics.local_counts()`."""
@@ -94,7 +106,7 @@ class Tracker:
             events=sum(counts.get(metric.name, 0) for metric in metrics.EVENTS_BY_TYPE.values()),
             rejected=counts.get(metrics.LINES_REJECTED.name, 0),
             errors=errors,
-            elapsed_s=self._clock() - self._started,
+            elapsed_s=self._clock() - self._started if self._started is not None else 0.0,
         )
 
 
@@ -152,7 +164,7 @@ class LiveDisplay:
 
 
 class LogDisplay:
-    """A plain line every ten seconds, for logs."""
+    """A plain line every half minute, for logs."""
 
     def __init__(
         self, console: Console, every_s: float = LOG_EVERY_S, clock: Callable[[], float] = time.monotonic

@@ -39,18 +39,20 @@ def refuse_older_runs(client: ClickHouse, *directories: str) -> None:
         )
 
 
+def runs_under_way(client: ClickHouse) -> list[str]:
+    """The runs that are loading into this database, in words."""
+    if not _has(client, RUNS_TABLE):
+        return []
+    rows = client.query(
+        f"SELECT run_id, any(input) AS input FROM {RUNS_TABLE} WHERE renewed_at > now() - toIntervalHour(1) GROUP BY run_id"
+    )
+    inputs = {row["run_id"]: row["input"] for row in rows}
+    return [f"{owner.describe()} is loading {inputs[run_id]}" for run_id, owner in live_runs(client, inputs).items()]
+
+
 def refuse_runs(client: ClickHouse, *directories: str) -> None:
     """Raises StorageError when any run is under way."""
-    found = older_run(client, *directories)
-    if not found and _has(client, RUNS_TABLE):
-        rows = client.query(
-            f"SELECT run_id, any(input) AS input FROM {RUNS_TABLE} WHERE renewed_at > now() - toIntervalHour(1) GROUP BY run_id"
-        )
-        inputs = {row["run_id"]: row["input"] for row in rows}
-        found = next(
-            (f"{owner.describe()} is loading {inputs[run_id]}" for run_id, owner in live_runs(client, inputs).items()),
-            "",
-        )
+    found = older_run(client, *directories) or next(iter(runs_under_way(client)), "")
     if found:
         raise StorageError(f"{found}; stop it first; nothing was changed")
 

@@ -59,6 +59,8 @@ class ProcessingResult:
     """Files that came again with a content that is loaded already, and were moved without being loaded again."""
     changed: int = 0
     """Files that changed while they were loaded; what they hold now is compared with what was loaded by the next run."""
+    given_up: int = 0
+    """Files that were moved to `failed/`, since `max_attempts` attempts have failed at them; `errors` names them."""
     skipped: int = 0
     """Files left alone because another live run has them."""
     skipped_for: list[str] = field(default_factory=list)
@@ -67,6 +69,8 @@ class ProcessingResult:
     """Files of loads of earlier runs that could not be finished in this run either; the next one takes them up again."""
     ignored: list[IgnoredGroup] = field(default_factory=list)
     """Files that are not loaded although nothing failed, such as those under a name that is not of an event file."""
+    left: int = 0
+    """Files that were found and not taken up: there may be so many a run (`max_files`), or it was interrupted."""
     bytes_read: int = 0
     errors: list[Failure] = field(default_factory=list)
     interrupted: bool = False
@@ -100,7 +104,8 @@ class IngestionWorker:
         runner_options: Beam pipeline options as a list of flags, such as `["--runner=FlinkRunner", …]`; the default, and
             `DirectRunner`, run in this process.
         schema: how `init` creates what is missing in the database.
-        max_files: files taken up by one pipeline; more are taken up by further ones, until none is left.
+        max_files: files that one `process_once` loads at most, the oldest first; None: all.
+        page_files: files taken up by one pipeline; more are taken up by further ones.
         on_page: called with each `Page` of files before it is taken up.
         poll_interval_s: seconds from one run to the next between `start` and `stop`.
         on_run: called in the worker's thread with the result of each of these runs, or with the error that kept it from
@@ -126,7 +131,8 @@ class IngestionWorker:
         *,
         runner_options: list[str] | None = None,
         schema: SchemaOptions | None = None,
-        max_files: int = 50_000,
+        max_files: int | None = None,
+        page_files: int = 50_000,
         on_page: Callable[[Page], None] | None = None,
         poll_interval_s: float = POLL_INTERVAL_S,
         on_run: Callable[[ProcessingResult | Exception], None] | None = None,
@@ -137,6 +143,7 @@ class IngestionWorker:
         self._runner_options = runner_options or []
         self._schema = schema or SchemaOptions(embedded=config.clickhouse.embedded)
         self._max_files = max_files
+        self._page_files = page_files
         self._on_page = on_page or (lambda page: None)
         self._poll_interval_s = poll_interval_s
         self._on_run = on_run or (lambda result: None)
@@ -263,6 +270,7 @@ class IngestionWorker:
         if self._journal is None or self._journal.input != config.name:
             self._journal = config.journal(self.client)
         self._counts: Counter[str] = Counter()
+        self._left = 0
         self._began_at: int | None = None
         with ExitStack() as run:
             self._run_id = config.run_id
@@ -304,8 +312,13 @@ class IngestionWorker:
         storage = open_storage(config.input)
         if interrupt.is_requested(config.run_id):
             return
-        pages = run.enter_context(closing(list_pages(storage, config, self._max_files, report.fail, report.ignore)))
+        pages = run.enter_context(
+            closing(
+                list_pages(storage, config, self._page_files, report.fail, report.ignore, wanted=self._wanted_files)
+            )
+        )
         page = next(pages, None)
+        self._left = page.listed_files if page else 0
         if config.modified_until_ms is None:
             # All that is there now, and nothing that comes later. Where a clock differs, files are from the future.
             newest_ms = max(int(time.time() * 1000), page.modified_ms if page else 0)
@@ -322,9 +335,17 @@ class IngestionWorker:
             with handed_over(config, page):
                 self._run_pipeline(replace(config, up_to=page.last))
             config = replace(config, after=page.last)
+            self._left -= page.files
             page = next(pages, None)
             if page is not None:
                 config = replace(config, first_version_ms=_versions_from(self._look()))
+
+    def _wanted_files(self) -> int | None:
+        """How many more files this run may load. Those that fail do not count, so that they keep no others waiting."""
+        if self._max_files is None:
+            return None
+        loaded = self._counts[metrics.FILES_LOADED.name] + self._counts[metrics.FILES_KNOWN.name]
+        return max(self._max_files - loaded, 0)
 
     def _look(self) -> Tail:
         assert self._journal is not None
@@ -393,10 +414,12 @@ class IngestionWorker:
             adopted=counts[metrics.LOADS_ADOPTED.name],
             known=counts[metrics.FILES_KNOWN.name],
             changed=counts[metrics.FILES_CHANGED.name],
+            given_up=counts[metrics.FILES_GIVEN_UP.name],
             skipped=counts[metrics.FILES_SKIPPED.name],
             skipped_for=[owner.describe() for owner in report.owners()],
             unfinished=counts[metrics.FILES_UNFINISHED.name],
             ignored=report.ignored(),
+            left=self._left,
             bytes_read=counts[metrics.BYTES_READ.name],
             errors=self._failures(config),
             interrupted=interrupt.is_requested(config.run_id),
@@ -413,6 +436,9 @@ class IngestionWorker:
                     found.setdefault(failure.name, failure.reason)
             except ClickHouseError as error:
                 found["load log"] = f"cannot be read: {error}"
+        given_up = self._counts[metrics.FILES_GIVEN_UP.name]
+        if given_up and not self._is_local():
+            found[f"{given_up} files"] = "moved to failed/; `status` tells why"
         return sorted(Failure(name, reason) for name, reason in found.items())
 
 

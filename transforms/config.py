@@ -86,6 +86,8 @@ class IngestConfig:
     """Of a load with more rejected lines, the files with most of them are left pending."""
     max_rejected_ratio: float = 1.0
     """Of a load with a larger part of its lines rejected, the files with most of them are left pending."""
+    max_attempts: int = 0
+    """Attempts that fail at a file by its own fault after which it is moved to `failed/`. 0: it stays pending for ever."""
     ttl_days: Mapping[str, int] = field(default_factory=dict)
     """Days that ClickHouse keeps each event type. Absent: for ever. 0: nobody knows, by rules that are not ours."""
 
@@ -110,6 +112,8 @@ class IngestConfig:
             found.append(f"--block_bytes: {self.block_bytes} must not be more than --load_bytes, {self.load_bytes}")
         if self.max_rejected is not None and self.max_rejected < 0:
             found.append(f"--max_rejected: {self.max_rejected} must be at least 0")
+        if self.max_attempts < 0:
+            found.append(f"--max_attempts: {self.max_attempts} must be at least 0, which means for ever")
         if not 0 <= self.max_rejected_ratio <= 1:
             found.append(f"--max_rejected_ratio: {self.max_rejected_ratio} must be between 0 and 1")
         if self.lease_s > MAX_LEASE_S:

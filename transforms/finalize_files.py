@@ -207,7 +207,7 @@ def _move_one(end: _Ended, part: Slice, storage: Storage, *, delete: bool) -> No
             end.moved += storage.delete(part.path, part.etag)
             end.moves[part.path] = ""
         else:
-            moved = storage.move_to_processed(part.path, part.etag)
+            moved = storage.move(part.path, part.etag)
             end.moves[part.path] = moved.target
             end.moved += moved.now
     except FileChanged:

@@ -32,6 +32,11 @@ class Page:
     modified_ms: int = 0
     """When the file was last modified that was modified last of all that the listing has found."""
     members: Sequence[PendingFile] = ()
+    number: int = 0
+    """Which page of its listing it is, from 0 on."""
+    listed_files: int = 0
+    """How many files the listing has found, on all its pages."""
+    listed_bytes: int = 0
 
 
 def match_files(
@@ -86,17 +91,22 @@ def list_pages(
     limit: int,
     on_error: Callable[[str, str], None],
     on_ignored: Callable[[IgnoredFile], None] | None = None,
+    *,
+    wanted: Callable[[], int | None] = lambda: None,
 ) -> Generator[Page, None, None]:
     """The pending files, oldest first, in pages of at most `limit`, by one listing; no page when there are none.
 
     Holds two pages in memory. What is more waits, sorted, in temporary files, which are gone when this process is.
+    `wanted` is asked before each page how many more files there may be; None: all.
     """
-    modified_ms = 0
+    modified_ms = listed_files = listed_bytes = number = 0
     with contextlib.ExitStack() as resources:
         waiting: list[Iterable[PendingFile]] = []
         held: list[PendingFile] = []
         for file in match_files(storage, config, on_error, on_ignored):
             modified_ms = max(modified_ms, file.modified_ms)
+            listed_files += 1
+            listed_bytes += file.size
             if len(held) == limit:
                 output = resources.enter_context(tempfile.TemporaryFile())
                 _put_aside(sorted(held), output)
@@ -105,8 +115,10 @@ def list_pages(
             held.append(file)
         held.sort()
         in_order = heapq.merge(*waiting, held) if waiting else iter(held)
-        while files := list(islice(in_order, limit)):
-            yield Page(len(files), sum(file.size for file in files), files[-1].key, modified_ms, files)
+        while files := list(islice(in_order, limit if (most := wanted()) is None else min(limit, most))):
+            size = sum(file.size for file in files)
+            yield Page(len(files), size, files[-1].key, modified_ms, files, number, listed_files, listed_bytes)
+            number += 1
 
 
 def _put_aside(files: Sequence[PendingFile], output: IO[bytes]) -> None:

@@ -28,7 +28,7 @@ from transforms.loads.lines import RangeLines, line_number, range_digest, read_l
 from transforms.loads.rows import LoadCounts, SliceOutcome
 from transforms.metrics import BYTES_READ, LINES_READ, PARSE_US, READ_US
 from transforms.run import RunFn
-from transforms.storage import StorageError
+from transforms.storage import StorageError, is_own_fault
 
 _DAY_MS = 86_400_000
 _RETRIED_AFTER_MS = 600_000
@@ -73,6 +73,8 @@ class LoadParser:
         """Rows by (table, label)."""
         self.problems: dict[int, str] = {}
         """Why slices were given back, or end before they were to, by position."""
+        self.own_faults: set[int] = set()
+        """Those of which that is the file's own fault."""
         self.started = time.time()
         self._stage = stage
         self._config = stage.config
@@ -168,6 +170,7 @@ class LoadParser:
                 digest=digest.hexdigest(),
                 error=self.problems.get(part.position, ""),
                 left=part.position in left,
+                own_fault=part.position in self.own_faults,
             )
         return found
 
@@ -193,6 +196,8 @@ class LoadParser:
                 lines = read_lines(self._stage.storage, part, self._config.max_held_line_bytes)
             except (OSError, StorageError) as error:
                 failed[part.position] = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+                if is_own_fault(error):
+                    self.own_faults.add(part.position)
                 continue
             problem = self._problem(number, part, lines)
             if problem:
@@ -239,7 +244,7 @@ class LoadParser:
         if released:
             inserted = {part.position for n in self._before.chunks() for part in self._chunks[n]}
             self._stage.lease.check(self.load.load_id, self.load.attempt)
-            self._stage.log.release(self.load, released, partly_inserted=inserted)
+            self._stage.log.release(self.load, released, partly_inserted=inserted, own_faults=self.own_faults)
             self.load = replace(self.load, released=self.load.released | set(released))
             for position in released:
                 del self._progress[position]
@@ -299,6 +304,7 @@ class LoadParser:
             worst, reason = self._too_many(read, rejected)
             if not reason:
                 break
+            self.own_faults.add(worst)
             self._leave(number, {worst: reason})
             pieces = [(part, lines) for part, lines in pieces if part.position != worst]
         for part, lines in pieces:

@@ -57,6 +57,9 @@ FILES_CHANGED = Metric(
 )
 FILES_LOADED = Metric("files_loaded", "files", "files whose rows are all acknowledged and that left pending")
 FILES_FAILED = Metric("files_failed", "files", "files that stay pending because of an error")
+FILES_GIVEN_UP = Metric(
+    "files_given_up", "files", "files moved to failed/, since --max_attempts attempts have failed at them"
+)
 LOADS_RECORDED = Metric("loads_recorded", "loads", "new loads written to the load log")
 LOADS_ADOPTED = Metric("loads_adopted", "loads", "unfinished loads of earlier runs that were taken up")
 LOADS_COMMITTED = Metric("loads_committed", "loads", "loads whose rows are all acknowledged")

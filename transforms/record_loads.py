@@ -13,8 +13,9 @@ from apache_beam.utils.windowed_value import WindowedValue
 from transforms import report
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig, month_of
+from transforms.failed_files import attempts, give_up, own_failures, unread_record, waits
 from transforms.loads import Load, Slice, cut_loads, describe_files, make_load
-from transforms.loads.journal import Holding, Tail, wait_ms
+from transforms.loads.journal import Holding, Tail
 from transforms.loads.lines import line_start, next_line, range_digest
 from transforms.loads.log import LoadLog
 from transforms.loads.rows import FileRecord, LoadRecord
@@ -29,7 +30,7 @@ from transforms.metrics import (
     LOG_US,
 )
 from transforms.run import RunFn
-from transforms.storage import FileChanged, PendingFile, Storage, StorageError
+from transforms.storage import FileChanged, PendingFile, Storage, StorageError, is_own_fault
 from transforms.storage.ignored_files import IgnoredFile, IgnoreReason
 
 _FILES_AT_ONCE = 20_000
@@ -52,6 +53,10 @@ class Assignment:
     """Files of loads of other runs that are under way."""
     unfinished: int = 0
     """Files of unfinished loads that this run takes up or has tried already, or whose run has just ended."""
+    given_up: list[tuple[PendingFile, list[FileRecord]]] = field(default_factory=list)
+    """Files at which as many attempts have failed as there may be, and which ones."""
+    unread: list[tuple[PendingFile, OSError | StorageError]] = field(default_factory=list)
+    """Files that are known, and cannot be read to tell what of them is new."""
     waiting: dict[str, str] = field(default_factory=dict)
     """Files that have failed several times as they are, and are not due yet: why, and when they are."""
     grown: list[tuple[PendingFile, list[FileRecord]]] = field(default_factory=list)
@@ -67,6 +72,7 @@ def assign_files(
     run_id: str,
     alive: Alive,
     reload: bool = False,
+    max_attempts: int = 0,
 ) -> Assignment:
     """Decides for each file what of it is to be loaded, by what the log says of it.
 
@@ -83,13 +89,20 @@ def assign_files(
         # What no load stands behind was written by a worker that lost the race for its entry.
         loaded = [r for r in records if r.committed and (not reload or r.run_id == run_id)]
         same = [r for r in loaded if r.etag == file.etag]
-        gaps = list(_gaps(storage, file, same))
-        before = []
-        if gaps and len(same) < len(loaded):
-            before = loaded_prefix(storage, file, loaded)
-            gaps = list(_gaps(storage, file, [*same, *before]))
-        if gaps and (reason := _waits(file, known.get(file.path, ()))):
+        failures = own_failures(file, known.get(file.path, ()))
+        try:
+            gaps, before = _new_ranges(storage, file, same, loaded)
+        except (OSError, StorageError) as error:
+            gaps, before = [(file.size, file.size)], []
+            unread: OSError | StorageError | None = error
+        else:
+            unread = None
+        if gaps and 0 < max_attempts <= attempts(failures):
+            result.given_up.append((file, failures))
+        elif gaps and (reason := waits(file, known.get(file.path, ()))):
             result.waiting[file.path] = reason
+        elif unread is not None:
+            result.unread.append((file, unread))
         elif gaps:
             partly_in = () if reload else _partly_in(known.get(file.path, ()))
             result.new += [_slice(file, start, end, partly_in) for start, end in gaps]
@@ -100,17 +113,15 @@ def assign_files(
     return result
 
 
-def _waits(file: PendingFile, records: Sequence[FileRecord]) -> str:
-    """Why a file that was given back again and again is not tried now; '' when it has changed since, or is due."""
-    failed = [record for record in records if record.state == "released" and record.etag == file.etag]
-    if not failed:
-        return ""
-    last = min(failed, key=lambda record: record.age_ms)
-    attempts = len({record.load_id for record in failed})
-    left_ms = wait_ms(attempts) - last.age_ms
-    if left_ms <= 0:
-        return ""
-    return f"{last.error}; failed {attempts} times, next attempt in {left_ms / 1000:.0f} s"
+def _new_ranges(
+    storage: Storage, file: PendingFile, same: Sequence[FileRecord], loaded: Sequence[FileRecord]
+) -> tuple[list[tuple[int, int]], list[FileRecord]]:
+    """The byte ranges that are not loaded, and the slices of other contents that the file begins with."""
+    gaps = list(_gaps(storage, file, same))
+    if not gaps or len(same) == len(loaded):
+        return gaps, []
+    before = loaded_prefix(storage, file, loaded)
+    return list(_gaps(storage, file, [*same, *before])), before
 
 
 def _leave(file: PendingFile, held: Sequence[Holding], result: Assignment, run_id: str, alive: Alive) -> None:
@@ -193,7 +204,7 @@ def _gaps(storage: Storage, file: PendingFile, records: Sequence[FileRecord]) ->
     if reached < file.size:
         # A file that grew may have ended in the middle of a line, which was taken for a line then. Take it whole now, unless
         # all that it lacked was its end.
-        is_cut = was_end and storage.read(file.path, reached, reached + 1) not in (b"\n", b"\r")
+        is_cut = was_end and storage.read(file.path, reached, reached + 1).data not in (b"\n", b"\r")
         yield line_start(storage, file.path, reached) if is_cut else reached, file.size
 
 
@@ -248,7 +259,10 @@ def new_loads(
     """The loads that the new slices become: of one month each, in the order of the files' age."""
 
     def line_at(part: Slice, offset: int) -> int:
-        return next_line(storage, part.path, offset, part.end)
+        try:
+            return next_line(storage, part.path, offset, part.end)
+        except (OSError, StorageError):
+            return part.end  # whoever reads it will say why it cannot be read, and of no other file
 
     loads: list[Load] = []
     created_ms = 0
@@ -280,7 +294,14 @@ def record_loads(files: Sequence[PendingFile], stage: RunFn) -> list[Load]:
         known = log.files([file.path for file in kept])
         owners = live_runs(stage.client, {h.run_id for h in tail.unfinished.values() if h.run_id != config.run_id})
         assignment = assign_files(
-            kept, known, tail, stage.storage, run_id=config.run_id, alive=owners.get, reload=config.reload
+            kept,
+            known,
+            tail,
+            stage.storage,
+            run_id=config.run_id,
+            alive=owners.get,
+            reload=config.reload,
+            max_attempts=config.max_attempts,
         )
         loads = new_loads(assignment, {file.path: file for file in kept}, known, stage.storage, config)
         if not loads:
@@ -292,11 +313,13 @@ def record_loads(files: Sequence[PendingFile], stage: RunFn) -> list[Load]:
     for other in ignored:
         report.ignore(other)
     log.write_files(
-        record.revised(etag=file.etag, size=file.size, state="committed", error="")
+        record.revised(etag=file.etag, size=file.size, state="committed", error="", own_fault=False)
         for file, records in assignment.grown
         for record in records
     )
     finish_loaded(assignment.loaded, stage)
+    give_up(assignment.given_up, stage)
+    log.write_files(_unread(*each, stage) for each in assignment.unread)
     FILES_SKIPPED.add(len(assignment.skipped))
     report.skip(assignment.skipped)
     FILES_UNFINISHED.add(assignment.unfinished)
@@ -308,6 +331,14 @@ def record_loads(files: Sequence[PendingFile], stage: RunFn) -> list[Load]:
     return loads + [replace(load, emitted_before=True) for load in again]
 
 
+def _unread(file: PendingFile, error: OSError | StorageError, stage: RunFn) -> FileRecord:
+    reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    FILES_FAILED.add()
+    report.fail(file.path, reason)
+    path, run_id = stage.log.within(file.path), stage.config.run_id
+    return unread_record(file, path, run_id, reason, own_fault=is_own_fault(error))
+
+
 def finish_loaded(loaded: Sequence[tuple[PendingFile, list[FileRecord]]], stage: RunFn) -> None:
     """Moves (or deletes) files of which all is loaded, and writes down where they are now."""
     changed: list[FileRecord] = []
@@ -316,7 +347,7 @@ def finish_loaded(loaded: Sequence[tuple[PendingFile, list[FileRecord]]], stage:
             if stage.config.delete_after_process:
                 left, target = stage.storage.delete(file.path, file.etag), ""
             else:
-                moved = stage.storage.move_to_processed(file.path, file.etag)
+                moved = stage.storage.move(file.path, file.etag)
                 left, target = moved.now, moved.target
         except FileChanged:
             continue  # the next look compares what it holds now

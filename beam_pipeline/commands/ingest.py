@@ -110,12 +110,16 @@ def run(invocation: Invocation) -> int:
     if values["dry_run"]:
         from beam_pipeline.commands.dry_run import dry_run
 
-        return dry_run(config, as_json=values["json"])
+        return dry_run(config, max_files=values["max_files"], as_json=values["json"])
     if values["continuous"]:
         return _run_on(invocation, config, console)
-    tracker = Tracker()
+    tracker = Tracker(max_files=values["max_files"])
     worker = IngestionWorker(
-        config, runner_options=invocation.beam_flags, max_files=values["max_files"], on_page=tracker.add_page
+        config,
+        runner_options=invocation.beam_flags,
+        max_files=values["max_files"],
+        page_files=values["page_files"],
+        on_page=tracker.add_page,
     )
     if not values["quiet"]:
         console.print(f"loading {printable(config.input)} into {where(config.clickhouse)}")
@@ -147,6 +151,7 @@ def _run_on(invocation: Invocation, config: IngestConfig, console: Console) -> i
         config,
         runner_options=invocation.beam_flags,
         max_files=values["max_files"],
+        page_files=values["page_files"],
         poll_interval_s=values["poll_interval"],
         on_run=log.add,
     )

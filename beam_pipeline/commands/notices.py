@@ -69,6 +69,8 @@ def notices(config: IngestConfig, result: ProcessingResult, *, quiet: bool) -> I
             "files are still pending: their loads were begun by an earlier run",
         )
         yield Notice(f"{files} and could not be finished (the errors say why); the next run tries again", lasting=True)
+    if result.left and not result.interrupted and not quiet:
+        yield Notice(f"{counted(result.left, 'file')} left for later runs (--max_files)", lasting=True)
     if result.interrupted:
         yield Notice("stopped before everything was loaded; run the same command again to go on")
     for failure in result.errors[:_NAMED_ERRORS]:
@@ -79,7 +81,10 @@ def notices(config: IngestConfig, result: ProcessingResult, *, quiet: bool) -> I
             f"error: and {more:,} more; see: python -m beam_pipeline status --input={_quoted(config.input)}",
             lasting=True,
         )
-    if result.errors and not (result.unfinished or result.interrupted):
+    if result.given_up:
+        files = counted(result.given_up, "file was", "files were")
+        yield Notice(f"{files} moved to failed/, with the reason beside it; to try one again, move it back")
+    if len(result.errors) > result.given_up and not (result.unfinished or result.interrupted):
         yield Notice("what failed is still pending, and the next run tries it again", lasting=True)
 
 

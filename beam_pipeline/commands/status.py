@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import tzinfo
@@ -109,7 +109,11 @@ def input_status(client: ClickHouse | None, name: str, directory: str) -> InputS
             Unfinished(load, first.get(load.load_id, ""), owners.get(load.run_id), waits.get(load.load_id, 0) / 1000)
             for load in loads
         ],
-        problems=history.file_problems(name),
+        problems=[
+            problem
+            for problem in history.file_problems(name)
+            if not (here and problem.moved_to and storage.etag(os.path.join(directory, problem.moved_to)) is None)
+        ],
         last=history.last_loads(name, _SHOWN),
     )
 
@@ -209,11 +213,8 @@ def _print(status: InputStatus, zone: tzinfo) -> None:
         for item in status.unfinished[:_SHOWN]:
             print_text(f"  {_describe(item)}")
         _print_more(len(status.unfinished))
-    if status.problems:
-        print_text("\nfiles that could not be loaded or moved:")
-        for problem in status.problems[:_SHOWN]:
-            print_text(f"  {printable(problem.path)}: {printable(problem.error)}")
-        _print_more(len(status.problems))
+    _print_problems("files that could not be loaded or moved:", [p for p in status.problems if not p.moved_to])
+    _print_problems("files that were moved to failed/:", [p for p in status.problems if p.moved_to])
     if status.last:
         times = TimeColumn((load.updated_at for load in status.last), zone, "seconds")
         print_text("")
@@ -244,6 +245,14 @@ def _print_counts(title: str, unit: str, counts: Mapping[str, int]) -> None:
     if counts:
         print_text("")
         print_table({title: "left", unit: "right"}, [(name, f"{count:,}") for name, count in counts.items()])
+
+
+def _print_problems(title: str, problems: Sequence[FileProblem]) -> None:
+    if problems:
+        print_text(f"\n{title}")
+        for problem in problems[:_SHOWN]:
+            print_text(f"  {printable(problem.moved_to or problem.path)}: {printable(problem.error)}")
+        _print_more(len(problems))
 
 
 def _print_more(count: int) -> None:

@@ -119,6 +119,7 @@ MIGRATIONS_IN_ORDER = (
     Migration(3, "the order of rows that one chunk of a load delivered", partial(_add_columns, 3)),
     Migration(4, "journal, runs and inputs; paths within the input", _add_journal),
     Migration(5, "loads that have a part of a file which its slices do not tell of", partial(_add_columns, 5)),
+    Migration(6, "failed attempts at a file that are the file's own fault", partial(_add_columns, 6)),
 )
 
 

@@ -336,6 +336,7 @@ FILES = Table(
         Column("input", _REPEATED, since=4),
         Column("at_end", "Bool", "DEFAULT range_end >= size", since=4),
         Column("partly_in", "Array(String)", since=5),
+        Column("own_fault", "Bool", since=6),
     ),
     engine="ReplacingMergeTree(version)",
     order_by=("path", "load_id", "range_start"),

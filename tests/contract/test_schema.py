@@ -37,7 +37,7 @@ FOREIGN = "CREATE TABLE mastra_admin_traces (id String, x Int32) ENGINE = MergeT
 OURS = {*expected.TABLES, *expected.STATS_VIEWS, *expected.MATERIALIZED_VIEWS}
 WITH_WINDOW = [name for name, table in expected.TABLES.items() if table.window]
 WINDOW = "non_replicated_deduplication_window"
-VERSIONS = [1, 2, 3, 4, 5]
+VERSIONS = [1, 2, 3, 4, 5, 6]
 """The migrations that there are."""
 
 
@@ -208,7 +208,7 @@ def test_a_migration_is_recorded(shared: ClickHouse) -> None:
 def test_a_migrated_database_is_up_to_date(shared: ClickHouse) -> None:
     status = check_schema_status(ReadOnly(shared))
     assert (status.up_to_date, status.is_initialized, status.shortcomings()) == (True, True, [])
-    assert (status.version, status.pending, status.missing_tables, status.missing_views) == (5, [], [], [])
+    assert (status.version, status.pending, status.missing_tables, status.missing_views) == (6, [], [], [])
     assert status.ttl_days == {"trace": 90, "span": 90, "log": 30, "metric": 90, "score": 90}
 
 
@@ -365,9 +365,9 @@ def test_a_database_of_the_version_before_the_journal_needs_that_alone(migrated:
     wanted = declarations(migrated)
     before_the_journal(migrated)
     status = check_schema_status(ReadOnly(migrated))
-    assert (status.version, status.pending, status.up_to_date) == (3, [4, 5], False)
+    assert (status.version, status.pending, status.up_to_date) == (3, [4, 5, 6], False)
     assert sorted(status.missing_tables) == [f"mastra_admin_ingest_{name}" for name in ("inputs", "journal", "runs")]
-    assert run_migrations(migrated).applied == [4, 5]
+    assert run_migrations(migrated).applied == [4, 5, 6]
     assert check_schema_status(migrated).up_to_date and declarations(migrated) == wanted
 
 
@@ -375,7 +375,8 @@ def before_the_journal(client: ClickHouse) -> None:
     """Takes away what migrations have brought from version 4 on."""
     for name in ("journal", "runs", "inputs"):
         client.command(f"DROP TABLE mastra_admin_ingest_{name} SYNC")
-    client.command("ALTER TABLE mastra_admin_ingest_files DROP COLUMN at_end, DROP COLUMN input, DROP COLUMN partly_in")
+    columns = ("at_end", "input", "partly_in", "own_fault")
+    client.command(f"ALTER TABLE mastra_admin_ingest_files {', '.join(f'DROP COLUMN {name}' for name in columns)}")
     client.command("ALTER TABLE mastra_admin_schema_migrations DELETE WHERE version >= 4 SETTINGS mutations_sync = 2")
 
 

@@ -80,10 +80,10 @@ def test_names_what_cannot_be_a_file_and_lists_the_rest(root: Path, storage: Sto
 
 def test_reads_ranges(root: Path, storage: Storage) -> None:
     path = put(root, f"trace/p1/{NAME}", b"0123456789")
-    assert storage.read(path, 0, 10) == b"0123456789"
-    assert storage.read(path, 3, 5) == b"34"
-    assert storage.read(path, 8, 99) == b"89"
-    assert storage.read(path, 10, 12) == b""
+    assert storage.read(path, 0, 10).data == b"0123456789"
+    assert storage.read(path, 3, 5).data == b"34"
+    assert storage.read(path, 8, 99).data == b"89"
+    assert storage.read(path, 10, 12).data == b""
 
 
 def test_the_etag_changes_with_the_content(root: Path, storage: Storage) -> None:
@@ -97,7 +97,7 @@ def test_the_etag_changes_with_the_content(root: Path, storage: Storage) -> None
 
 
 def moved(storage: Storage, path: str) -> str:
-    done = storage.move_to_processed(path, storage.etag(path) or "")
+    done = storage.move(path, storage.etag(path) or "")
     assert done.now
     return done.target
 
@@ -121,10 +121,10 @@ def test_a_move_never_overwrites(root: Path, storage: Storage) -> None:
 def test_a_move_can_be_repeated_after_it_was_done(root: Path, storage: Storage) -> None:
     path = put(root, f"trace/p1/{NAME}")
     etag = storage.etag(path) or ""
-    target = storage.move_to_processed(path, etag).target
-    assert storage.move_to_processed(path, etag) == Moved(target, now=False)
+    target = storage.move(path, etag).target
+    assert storage.move(path, etag) == Moved(target, now=False)
     put(root, f"trace/p1/{NAME}", b"another file under the same name\n")
-    assert storage.move_to_processed(path, etag) == Moved(target, now=False)
+    assert storage.move(path, etag) == Moved(target, now=False)
     assert os.path.exists(path)
 
 
@@ -133,7 +133,7 @@ def test_a_move_that_was_cut_in_the_middle_is_finished(root: Path, storage: Stor
     etag = storage.etag(path) or ""
     (root / "trace/p1/processed").mkdir()
     os.link(path, root / "trace/p1/processed" / NAME)
-    assert storage.move_to_processed(path, etag) == Moved(str(root / "trace/p1/processed" / NAME), now=True)
+    assert storage.move(path, etag) == Moved(str(root / "trace/p1/processed" / NAME), now=True)
     assert not os.path.exists(path)
 
 
@@ -142,14 +142,14 @@ def test_a_file_that_changed_is_neither_moved_nor_deleted(root: Path, storage: S
     etag = storage.etag(path) or ""
     put(root, f"trace/p1/{NAME}", b"one and more\n")
     with pytest.raises(FileChanged):
-        storage.move_to_processed(path, etag)
+        storage.move(path, etag)
     with pytest.raises(FileChanged):
         storage.delete(path, etag)
     assert Path(path).read_bytes() == b"one and more\n"
 
 
 def test_a_file_that_is_gone_is_moved_nowhere_and_deleted_already(root: Path, storage: Storage) -> None:
-    assert storage.move_to_processed(str(root / "trace/p1" / NAME), "some-etag") == Moved("", now=False)
+    assert storage.move(str(root / "trace/p1" / NAME), "some-etag") == Moved("", now=False)
     assert not storage.delete(str(root / "trace/p1" / NAME), "some-etag")
 
 
@@ -159,7 +159,7 @@ def test_many_movers_of_one_file_agree_on_one_target(root: Path, storage: Storag
         etag = storage.etag(path) or ""
         targets: list[Moved] = []
         threads = [
-            threading.Thread(target=lambda p=path, e=etag, t=targets: t.append(storage.move_to_processed(p, e)))  # type: ignore[misc]
+            threading.Thread(target=lambda p=path, e=etag, t=targets: t.append(storage.move(p, e)))  # type: ignore[misc]
             for _ in range(4)
         ]
         for thread in threads:

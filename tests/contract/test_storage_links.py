@@ -45,7 +45,7 @@ def listed(storage: Storage, *types: str) -> tuple[list[str], dict[str, IgnoreRe
 
 
 def move(storage: Storage, path: Path) -> Path:
-    done = storage.move_to_processed(str(path), storage.etag(str(path)) or "")
+    done = storage.move(str(path), storage.etag(str(path)) or "")
     assert done.now
     return Path(done.target)
 
@@ -57,7 +57,7 @@ def test_a_link_out_of_the_input_is_a_pending_file(tmp_path: Path, root: Path, s
     link(root / "trace/p" / NAME, put(tmp_path / "elsewhere.txt", b"12345\n"))
     (file,) = storage.list_pending(("trace",), None, lambda path, reason: pytest.fail(reason))
     assert (file.path, file.size, file.linked) == (str(root / "trace/p" / NAME), 6, True)
-    assert storage.read(file.path, 0, 9) == b"12345\n"
+    assert storage.read(file.path, 0, 9).data == b"12345\n"
 
 
 @pytest.mark.parametrize("hard", [False, True])
@@ -183,8 +183,8 @@ def test_a_link_whose_move_was_cut_in_the_middle_is_finished(tmp_path: Path, roo
     path = link(root / "trace/p" / NAME, target)
     etag = storage.etag(str(path)) or ""
     second = link(root / "trace/p/processed" / NAME, target)
-    assert storage.move_to_processed(str(path), etag) == Moved(str(second), now=True)
-    assert storage.move_to_processed(str(path), etag) == Moved(str(second), now=False)
+    assert storage.move(str(path), etag) == Moved(str(second), now=True)
+    assert storage.move(str(path), etag) == Moved(str(second), now=False)
     assert not os.path.lexists(path) and target.exists()
 
 
@@ -200,7 +200,7 @@ def test_a_name_in_processed_is_taken_wherever_it_leads(root: Path, storage: Sto
 def test_a_pending_link_to_nowhere_in_processed_s_way_is_no_endless_loop(root: Path, storage: Storage) -> None:
     link(root / "trace/p/processed" / NAME, "../nowhere")
     path = link(root / "trace/p" / NAME, "nowhere")
-    assert storage.move_to_processed(str(path), "some-etag") == Moved("", now=False)
+    assert storage.move(str(path), "some-etag") == Moved("", now=False)
 
 
 @pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nowhere")])
@@ -226,6 +226,6 @@ def test_a_link_whose_target_changed_is_neither_moved_nor_deleted(tmp_path: Path
     etag = storage.etag(str(path)) or ""
     put(target, b"more than before\n")
     with pytest.raises(FileChanged):
-        storage.move_to_processed(str(path), etag)
+        storage.move(str(path), etag)
     with pytest.raises(FileChanged):
         storage.delete(str(path), etag)

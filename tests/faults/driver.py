@@ -14,7 +14,14 @@ from pathlib import Path
 
 from beam_pipeline.cli import main as cli
 from beam_pipeline.options import CONNECTION, INPUT, clickhouse_config
-from tests.faults.points import POINTS, POINTS_OF_ADOPTION, kill_around_statement, pause, wait_to_be_killed
+from tests.faults.points import (
+    POINTS,
+    POINTS_OF_ADOPTION,
+    POINTS_OF_GIVING_UP,
+    kill_around_statement,
+    pause,
+    wait_to_be_killed,
+)
 from tests.support.dataset import Dataset, wrongs
 
 
@@ -26,7 +33,7 @@ def main(arguments_given: list[str]) -> int:
     parser.add_argument("--pause", help="the same, for a process that goes on when it is sent SIGCONT")
     parser.add_argument("--check", type=Path)
     arguments = parser.parse_args(arguments_given[:split])
-    points = {**POINTS, **POINTS_OF_ADOPTION}
+    points = {**POINTS, **POINTS_OF_ADOPTION, **POINTS_OF_GIVING_UP}
     if arguments.kill in points:
         points[arguments.kill].arm()
     elif arguments.kill:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.faults.points import Condition, Point, always, an_event_file, into_events
 from transforms.clickhouse import ClickHouse
+from transforms.storage import Content
 from transforms.storage import local as local_storage
 from transforms.storage.local import LocalStorage
 
@@ -28,7 +29,7 @@ def after_insert(monkeypatch: pytest.MonkeyPatch, nth: int, act: Act) -> None:
 
 def before_move(monkeypatch: pytest.MonkeyPatch, act: Act) -> None:
     """Acts once, before the first file is moved: its load is committed."""
-    _arm(monkeypatch, Point(LocalStorage, "move_to_processed", "before"), act)
+    _arm(monkeypatch, Point(LocalStorage, "move", "before"), act)
 
 
 def _arm(monkeypatch: pytest.MonkeyPatch, point: Point, act: Act) -> None:
@@ -41,7 +42,7 @@ def before_reads(monkeypatch: pytest.MonkeyPatch, path: Path, offset: int, act: 
     original = LocalStorage.read
 
     @functools.wraps(original)
-    def read(storage: LocalStorage, name: str, start: int, end: int) -> bytes:
+    def read(storage: LocalStorage, name: str, start: int, end: int) -> Content:
         if Path(storage.root, name) == path and start >= offset:
             act()
         return original(storage, name, start, end)
@@ -129,7 +130,7 @@ class Steps:
 _STEPS: list[tuple[Any, str, Condition]] = [
     (ClickHouse, "insert", into_events),
     (ClickHouse, "_attempt", always),
-    *((LocalStorage, name, always) for name in ("list_pending", "etag", "read", "move_to_processed", "delete")),
+    *((LocalStorage, name, always) for name in ("list_pending", "etag", "read", "move", "delete")),
     # What a move is made of.
     *((local_storage.os, name, an_event_file) for name in ("link", "unlink", "rename")),
 ]

@@ -124,9 +124,9 @@ POINTS = {
     "after_the_last_insert": Point(LoadLog, "commit", "before", nth=2),
     "half_way_through_the_commit": Point(LoadLog, "write_loads", "before", nth=2, condition=called_by("commit")),
     "after_the_commit": Point(LoadLog, "commit", "after", nth=2),
-    "before_the_first_move": Point(local_storage.LocalStorage, "move_to_processed", "before"),
+    "before_the_first_move": Point(local_storage.LocalStorage, "move", "before"),
     "in_the_middle_of_a_move": Point(os, "unlink", "before", nth=2, condition=an_event_file),
-    "half_way_through_the_moves": Point(local_storage.LocalStorage, "move_to_processed", "after", nth=2),
+    "half_way_through_the_moves": Point(local_storage.LocalStorage, "move", "after", nth=2),
     "after_the_moves": Point(LoadLog, "write_files", "before", nth=2, condition=called_by("_move")),
     "before_the_final_record": Point(LoadLog, "write_loads", "before", nth=2, condition=called_by("finalize_loads")),
     "after_the_final_record": Point(LoadLog, "write_loads", "after", nth=2, condition=called_by("finalize_loads")),
@@ -143,3 +143,9 @@ POINTS_OF_ADOPTION = {
     "after_an_adopted_block": Point(ClickHouse, "insert", "after", condition=into_events),
 }
 """Reached only by a run that takes up what another one left."""
+
+POINTS_OF_GIVING_UP = {
+    "between_the_reason_and_the_move": Point(local_storage.LocalStorage, "write", "after"),
+    "after_a_file_was_given_up": Point(LoadLog, "write_files", "after", condition=called_by("give_up")),
+}
+"""Reached only by a run that finds a file at which as many attempts have failed as there may be."""

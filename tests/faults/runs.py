@@ -12,7 +12,7 @@ from tests.support import processes
 from tests.support.dataset import Dataset
 from transforms.clickhouse import ClickHouseConfig
 
-SMALL = ("--load_bytes=20K", "--block_bytes=6K", "--inserts_in_flight=2", "--retry_delay=0.1", "--max_files=5")
+SMALL = ("--load_bytes=20K", "--block_bytes=6K", "--inserts_in_flight=2", "--retry_delay=0.1", "--page_files=5")
 """So that the small dataset makes several loads of several blocks, which are recorded and committed in several groups."""
 
 

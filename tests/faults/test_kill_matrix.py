@@ -32,7 +32,7 @@ def test_killed_again_while_taking_up_what_a_killed_run_left(
     assert_a_plain_run_completes(database, dataset)
 
 
-FILES_IN_SEVERAL_LOADS = ("--load_bytes=3K", "--block_bytes=2K", "--event_types=trace,log", "--max_files=2")
+FILES_IN_SEVERAL_LOADS = ("--load_bytes=3K", "--block_bytes=2K", "--event_types=trace,log", "--page_files=2")
 
 
 @pytest.mark.parametrize(

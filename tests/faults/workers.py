@@ -30,8 +30,8 @@ LEASE_S = 3
 MOMENTS = {
     "before an insert": Point(ClickHouse, "insert", "before", nth=4, condition=into_events),
     "after an insert": Point(ClickHouse, "insert", "after", nth=4, condition=into_events),
-    "before a move": Point(LocalStorage, "move_to_processed", "before", nth=2),
-    "after a move": Point(LocalStorage, "move_to_processed", "after", nth=2),
+    "before a move": Point(LocalStorage, "move", "before", nth=2),
+    "after a move": Point(LocalStorage, "move", "after", nth=2),
 }
 
 

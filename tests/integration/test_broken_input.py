@@ -277,7 +277,7 @@ def test_a_file_that_grows_after_it_was_read_loads_only_what_is_new(
     """With `cut`, the writer had come half-way through a line, which is rejected then and loaded whole later."""
     more = event("trace", "more") + "\n"
     path = ingest.write(lines(GOOD) + more[:cut].encode())
-    meanwhile(monkeypatch, LocalStorage, "move_to_processed", lambda: append(path, more[cut:]), "before")
+    meanwhile(monkeypatch, LocalStorage, "move", lambda: append(path, more[cut:]), "before")
     result = ingest.run()
     assert (result.errors, result.changed, result.files_processed) == ([], 1, 0)
     assert path.exists()

@@ -32,8 +32,9 @@ def test_every_command_prints_json(
     assert isinstance(loaded, dict) and loaded["events_ingested"] == sum(written["events"].values())
     printed(f"--input={tmp_path}/in", "--dry_run", *where)
     printed("migrate", "--check", *where)
+    printed("check", f"--input={tmp_path}/in", *where)
     for name, action in ACTIONS:
-        if name in ("generate", "ingest", "drop"):
+        if name in ("generate", "ingest", "check", "drop"):
             continue
         words = f"{name} {action}".strip()
         printed(*words.split(), *OPTIONS.get(words, ()), *where, code=int(words in FAILS))

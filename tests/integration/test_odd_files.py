@@ -102,7 +102,7 @@ def test_the_pages_of_a_run_tell_it_once(root: Path, embedded: ClickHouse) -> No
     for number in range(5):
         put(root / f"trace/p/2026112{number}T000000Z_a.jsonl", str(number))
     put(root / "trace/p/b.JSONL", "wrong")
-    worker = IngestionWorker(IngestConfig(input=str(root), clickhouse=embedded.config), max_files=2)
+    worker = IngestionWorker(IngestConfig(input=str(root), clickhouse=embedded.config), page_files=2)
     worker.init()
     assert counts(worker.process_once()) == (5, 5, {"suffix": 1}, 0)
     worker.close()

@@ -46,6 +46,7 @@ def test_only_what_has_something_to_load_imports_beam(tmp_path: Path) -> None:
     driver = ["pyarrow", "numpy", "clickhouse_connect", "chdb"]
     assert imported_by(*place) == driver
     assert imported_by("status", *place) == driver
+    assert imported_by("check", *place) == driver
     assert imported_by("query", "logs", place[1], "--project_id=p") == driver
     (tmp_path / "in/log/p/20261120T120000Z_a.jsonl").write_text(event("log", "1") + "\n")
     assert imported_by(*place) == ["apache_beam", *driver, "grpc"]

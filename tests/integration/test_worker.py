@@ -227,7 +227,7 @@ def test_pages_are_taken_up_one_after_another_oldest_first_by_one_listing(
     for number in (3, 1, 4, 0, 2):
         write(root, 1, name=f"2026112{number}T000000Z_00.jsonl")
     pages: list[Page] = []
-    worker = IngestionWorker(config, max_files=2, on_page=pages.append)
+    worker = IngestionWorker(config, page_files=2, on_page=pages.append)
     worker.init()
     result = worker.process_once()
     worker.close()
@@ -252,7 +252,7 @@ def test_what_changes_while_the_pages_before_it_are_loaded_is_for_the_next_run(
             with open(last, "a") as output:
                 output.write(event("trace", f"new-{page.members[0].path}") + "\n")
 
-    worker = IngestionWorker(config, max_files=1, on_page=grow)
+    worker = IngestionWorker(config, page_files=1, on_page=grow)
     worker.init()
     result = worker.process_once()
     assert (result.files_processed, result.errors, last.exists()) == (2, [], True)

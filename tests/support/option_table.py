@@ -14,10 +14,13 @@ BEGIN, END = "<!-- options -->\n", "<!-- /options -->\n"
 def option_tables() -> str:
     """A table of the options of each command, in Markdown; what all have in common comes once."""
     common = {option.name for option in (*CONNECTION, *OUTPUT)}
+    of_ingest = set(load_command("ingest").options)
     parts = [_table("All commands that connect", (*CONNECTION, *OUTPUT))]
     for name in COMMANDS:
         own = tuple(option for option in load_command(name).options if option.name not in common)
-        if own:
+        if name != "ingest" and len(own) > 1 and of_ingest.issuperset(own):
+            parts.append(f"`{name}` has those of `ingest` that say what is loaded and how.\n")
+        elif own:
             parts.append(_table(f"`{name}`", own))
     return "\n".join(parts)
 

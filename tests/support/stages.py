@@ -29,7 +29,7 @@ from transforms.storage import Storage, open_storage
 from transforms.write_to_clickhouse import _WriteBlocksFn
 
 READS = ("query", "query_arrow", "list_pending", "etag", "read")
-WRITES = ("insert", "command", "move_to_processed", "delete")
+WRITES = ("insert", "command", "move", "delete")
 
 Before = Callable[[int, str], None]
 """Called before each step of a worker with its number, from 0 on, and its name."""

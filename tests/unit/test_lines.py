@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from itertools import pairwise
+from dataclasses import replace
+from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from transforms.loads import Slice
 from transforms.loads.lines import line_number, line_start, next_line, range_digest, read_lines
-from transforms.storage import FileChanged, LineTooLong
+from transforms.storage import Content, FileChanged, LineTooLong
 from transforms.storage.local import LocalStorage
 
 
@@ -81,15 +82,41 @@ def test_a_line_that_cannot_be_held_is_told_with_its_place(tmp_path: Path, stora
     assert read_lines(storage, second, 100_000).data == b""
 
 
-def test_a_file_that_goes_while_it_is_read_is_gone(
+def test_lines_are_never_made_of_two_contents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is replaced when its range is read and the end of its last line is not."""
+    path = tmp_path / "file.jsonl"
+    path.write_bytes(b"{}\n[11111111]\n")
+    storage = LocalStorage(str(tmp_path))
+    first = ranges(whole_file(storage, path), [5])[0]
+    read = LocalStorage.read
+
+    def replaced_after_the_first(storage: LocalStorage, name: str, start: int, end: int) -> Content:
+        content = read(storage, name, start, end)
+        if b"11" not in content.data and start == 0 and path.stat().st_size == 14:
+            path.with_suffix(".new").write_bytes(b"{}\n[2222222222222]\n")
+            path.with_suffix(".new").replace(path)
+        return content
+
+    monkeypatch.setattr(LocalStorage, "read", replaced_after_the_first)
+    lines = read_lines(storage, first, 1000)
+    assert (lines.data, lines.etag) == (b"{}\n[2222222222222]\n", storage.etag(str(path)))
+
+
+def test_a_file_that_is_replaced_each_time_that_it_is_read_is_told(
     tmp_path: Path, storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "file.jsonl"
-    path.write_bytes(b"{}\n")
-    part = whole_file(storage, path)
-    monkeypatch.setattr(LocalStorage, "etag", lambda *_: None)
-    with pytest.raises(FileChanged, match="gone"):
-        read_lines(storage, part, 1000)
+    path.write_bytes(b"{}\n[1]\n")
+    first = ranges(whole_file(storage, path), [4])[0]
+    etags = count()
+    read = LocalStorage.read
+
+    def with_another_etag(storage: LocalStorage, name: str, start: int, end: int) -> Content:
+        return replace(read(storage, name, start, end), etag=str(next(etags)))
+
+    monkeypatch.setattr(LocalStorage, "read", with_another_etag)
+    with pytest.raises(FileChanged, match="changes all the time"):
+        read_lines(storage, first, 1000)
 
 
 def test_the_start_of_a_line_is_found_backwards(tmp_path: Path, storage: LocalStorage) -> None:

@@ -27,6 +27,7 @@ from transforms.load_parser import LoadFailed, LoadParser
 from transforms.loads import Load, Slice, cut_loads, make_load
 from transforms.loads.lines import next_line
 from transforms.run import RunFn
+from transforms.storage import Content
 from transforms.storage.local import LocalStorage
 
 NOW_MS = 4_102_444_800_000
@@ -327,7 +328,7 @@ def test_a_file_that_cannot_be_read_does_not_hold_up_the_others(
     load = load_of(*(put(root, name, lines(name, 1)) for name in "abc"))
     read = LocalStorage.read
 
-    def read_but_for_b(storage: LocalStorage, path: str, start: int, end: int) -> bytes:
+    def read_but_for_b(storage: LocalStorage, path: str, start: int, end: int) -> Content:
         if path.endswith("b.jsonl"):
             raise PermissionError(13, "Permission denied")
         return read(storage, path, start, end)

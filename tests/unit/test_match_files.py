@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +100,22 @@ def test_pages_are_those_of_one_listing_in_the_order_of_age(tmp_path: Path, limi
     for page in pages:
         assert (page.files, page.bytes) == (len(page.members), sum(file.size for file in page.members))
         assert page.last == page.members[-1].key
+
+
+def test_a_page_knows_all_that_the_listing_has_found(tmp_path: Path) -> None:
+    for day in range(1, 6):
+        put(tmp_path, f"2026110{day}T000000Z_a.jsonl")
+    size = sum(path.stat().st_size for path in tmp_path.rglob("*.jsonl"))
+    pages = pages_of(config_of(tmp_path), 2)
+    assert [(page.number, page.listed_files, page.listed_bytes) for page in pages] == [(n, 5, size) for n in range(3)]
+
+
+def test_a_page_has_no_more_than_is_wanted(tmp_path: Path) -> None:
+    for day in range(1, 8):
+        put(tmp_path, f"2026110{day}T000000Z_a.jsonl")
+    wanted: Iterator[int | None] = iter((3, 5, None, 0))
+    pages = list_pages(open_storage(str(tmp_path)), config_of(tmp_path), 2, pytest.fail, wanted=lambda: next(wanted))
+    assert [page.files for page in pages] == [2, 2, 2]
 
 
 def test_an_empty_directory_has_no_page(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def test_durations_read_in_two_units(seconds: float, text: str) -> None:
 
 
 def test_a_snapshot_says_what_is_done_and_what_is_left() -> None:
-    assert HALF.describe() == "3/10 files, 12,000 events, 200/s, 2 rejected, 1 error, 1m00s left"
+    assert HALF.describe() == "3/10 files, 500 bytes of 1.0 kB, 1m00s left, 12,000 events, 200/s, 2 rejected, 1 error"
 
 
 def test_nothing_is_foretold_before_there_is_a_pace() -> None:
@@ -37,12 +37,14 @@ def test_more_bytes_than_were_listed_are_not_more_than_everything() -> None:
     assert replace(HALF, bytes=1500).fraction == 1
 
 
-def test_the_tracker_adds_up_pages_and_counts() -> None:
+def test_the_tracker_knows_from_the_first_page_on_what_there_is_to_do() -> None:
     now = [100.0]
     tracker = Tracker(lambda: now[0])
-    tracker.add_page(Page(files=5, bytes=50, last=(0, "a")))
-    tracker.add_page(Page(files=2, bytes=20, last=(0, "b")))
-    now[0] = 104.0
+    assert tracker.snapshot({}, errors=0) == Snapshot()
+    now[0] = 160.0  # the listing took its time
+    tracker.add_page(Page(files=5, bytes=50, last=(0, "a"), listed_files=7, listed_bytes=70))
+    tracker.add_page(Page(files=2, bytes=20, last=(0, "b"), number=1, listed_files=7, listed_bytes=70))
+    now[0] = 164.0
     counts = {
         metrics.FILES_LOADED.name: 3,
         metrics.BYTES_READ.name: 35,
@@ -53,6 +55,13 @@ def test_the_tracker_adds_up_pages_and_counts() -> None:
     assert tracker.snapshot(counts, errors=4) == Snapshot(
         files=3, total_files=7, bytes=35, total_bytes=70, events=8, rejected=1, errors=4, elapsed_s=4.0
     )
+
+
+def test_of_a_run_that_loads_not_all_the_rest_is_not_waited_for() -> None:
+    tracker = Tracker(max_files=5)
+    tracker.add_page(Page(files=5, bytes=60, last=(0, "a"), listed_files=20, listed_bytes=200))
+    snapshot = tracker.snapshot({}, errors=0)
+    assert (snapshot.total_files, snapshot.total_bytes) == (5, 50)
 
 
 def test_a_log_gets_a_line_every_so_often() -> None:
@@ -71,7 +80,7 @@ def test_a_terminal_gets_one_line_that_changes_and_is_gone_at_the_end() -> None:
         display.show(HALF)
         display.say("a line that stays [not markup]")
     shown = stream.getvalue()
-    assert " 50% 3/10 files, 12,000 events" in shown
+    assert " 50% 3/10 files, 500 bytes of 1.0 kB, 1m00s left, 12,000 events" in shown
     assert "a line that stays [not markup]\n" in shown
     assert shown.endswith("\x1b[2K")
 

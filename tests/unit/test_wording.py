@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import beam_pipeline
-from beam_pipeline.wording import counted
+from beam_pipeline.wording import counted, sized
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,14 @@ def test_no_message_has_a_plural_of_its_own() -> None:
     plural = re.compile(r""":,\} [a-z]*s\b|['"]s['"] if|else ['"]s['"]""")
     paths = [*(root / "commands").glob("*.py"), root / "progress.py"]
     assert [f"{path.name}: {found}" for path in paths for found in plural.findall(path.read_text())] == []
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        *((0, "0 bytes"), (1, "1 byte"), (999, "999 bytes"), (1000, "1.0 kB"), (64_000_000, "64.0 MB")),
+        *((999_949, "999.9 kB"), (999_950, "1.0 MB"), (1_234_567_890_123, "1.2 TB"), (10**16, "10,000.0 TB")),
+    ],
+)
+def test_a_size_is_in_the_unit_of_which_there_is_one(size: int, text: str) -> None:
+    assert sized(size) == text

@@ -166,6 +166,11 @@ class ClickHouse:
                 lambda client: client.raw_insert(quoted, names, body, settings=options, fmt="Arrow"), repeatable
             )
 
+    def insert_nothing(self, table: str) -> None:
+        """Reads from a table and inserts into it, no rows: shows whether this user may, with the settings of inserts."""
+        quoted = quote_identifier(table)
+        self.command(f"INSERT INTO {quoted} SELECT * FROM {quoted} WHERE 0", settings=INSERT_SETTINGS)
+
     def _bound(self, sql: str, parameters: Mapping[str, Any] | None) -> tuple[str, dict[str, Any] | None]:
         if not parameters:
             return sql, None

@@ -11,7 +11,6 @@ from transforms.storage import FileChanged, LineTooLong, Storage
 
 _STEP = 64 * 1024
 _COUNT_STEP = 4 * 1024 * 1024
-_NO_END = 1 << 62
 _TRIES = 10
 """How often a file is read that changes while it is."""
 
@@ -37,43 +36,42 @@ class RangeLines:
 def read_lines(storage: Storage, part: Slice, max_held_line_bytes: int) -> RangeLines:
     """The whole lines that start in [part.start, part.end), the last one read to its end beyond the range if need be.
 
-    Of a file that has changed since it was recorded, and says so by its etag, the lines are those which it has now. Raises
-    FileChanged when the file is gone, or changes each time that it is read, LineTooLong when the last line does not end
-    within `max_held_line_bytes` of the range, OSError when the file cannot be read.
+    Of a file that has changed since it was recorded, and says so by its etag, the lines are those which it has now; they
+    are never made of two contents. Raises FileChanged when the file is gone, or changes each time that it is read,
+    LineTooLong when the last line does not end within `max_held_line_bytes` of the range, OSError when the file cannot be read.
     """
-    etag = part.etag
     for _ in range(_TRIES):
-        # What is behind the recorded end of a file that has changed may belong to its last line now.
         try:
-            lines = _read(storage, part, part.size if etag == part.etag else _NO_END, etag, max_held_line_bytes)
-            now = storage.etag(part.path)
+            lines = _read(storage, part, max_held_line_bytes)
         except FileNotFoundError:
-            now = None
-        if now is None:
-            raise FileChanged("is gone; it was there when the load was recorded")
-        if now == etag:
+            raise FileChanged("is gone; it was there when the load was recorded") from None
+        if lines is not None:
             return lines
-        etag = now  # lines that were read while it changed may be made of two contents
     raise FileChanged("changes all the time while it is read")
 
 
-def _read(storage: Storage, part: Slice, size: int, etag: str, max_held_line_bytes: int) -> RangeLines:
+def _read(storage: Storage, part: Slice, max_held_line_bytes: int) -> RangeLines | None:
+    """The lines of a range; None when the file has changed while they were read."""
     # One byte before the range tells whether a line starts right at its beginning.
     before = 1 if part.start else 0
-    data = storage.read(part.path, part.start - before, part.end)
+    content = storage.read(part.path, part.start - before, part.end)
+    # What is behind the recorded end of a file that has changed may belong to its last line now.
+    data, etag, size = content.data, content.etag, content.size
     raw_end = len(data)
     end = part.end
     if data and not data.endswith(b"\n") and end < size:
         extension: list[bytes] = []
         while end < size:
             step = storage.read(part.path, end, min(end + _STEP, size))
-            newline = step.find(b"\n")
+            if step.etag != etag:
+                return None
+            newline = step.data.find(b"\n")
             if newline >= 0:
-                extension.append(step[: newline + 1])
+                extension.append(step.data[: newline + 1])
                 break
-            extension.append(step)
-            end += len(step)
-            if not step or end - part.end > max_held_line_bytes:
+            extension.append(step.data)
+            end += len(step.data)
+            if not step.data or end - part.end > max_held_line_bytes:
                 break
         data += b"".join(extension)
     if end - part.end > max_held_line_bytes:
@@ -94,7 +92,7 @@ def line_number(storage: Storage, path: str, offset: int) -> int:
     """The 1-based number of the line that starts at this offset; reads the file up to there."""
     number = 1
     for start in range(0, offset, _COUNT_STEP):
-        number += storage.read(path, start, min(start + _COUNT_STEP, offset)).count(b"\n")
+        number += storage.read(path, start, min(start + _COUNT_STEP, offset)).data.count(b"\n")
     return number
 
 
@@ -102,7 +100,7 @@ def line_start(storage: Storage, path: str, offset: int) -> int:
     """Where the line begins that the byte before this offset is part of; the offset itself when that byte ends a line."""
     while offset:
         start = max(0, offset - _STEP)
-        newline = storage.read(path, start, offset).rfind(b"\n")
+        newline = storage.read(path, start, offset).data.rfind(b"\n")
         if newline >= 0:
             return start + newline + 1
         offset = start
@@ -113,7 +111,7 @@ def next_line(storage: Storage, path: str, offset: int, end: int) -> int:
     """Where the first line begins at this offset or behind it; `end` when none does before it."""
     position = offset - 1
     while position < end:
-        data = storage.read(path, position, min(position + _STEP, end))
+        data = storage.read(path, position, min(position + _STEP, end)).data
         newline = data.find(b"\n")
         if newline >= 0:
             return position + newline + 1
@@ -127,5 +125,5 @@ def range_digest(storage: Storage, path: str, start: int, end: int) -> str:
     """The digest of a file's bytes [start, end), as a load records it. Reads them, four megabytes at a time."""
     digest = xxhash.xxh3_128()
     for step in range(start, end, _COUNT_STEP):
-        digest.update(storage.read(path, step, min(step + _COUNT_STEP, end)))
+        digest.update(storage.read(path, step, min(step + _COUNT_STEP, end)).data)
     return digest.hexdigest()

@@ -41,7 +41,7 @@ _FILE_COLUMNS = """
     toUnixTimestamp64Milli(f.timestamp) AS timestamp_ms, f.project_id AS project_id, toString(f.state) AS state,
     f.version AS version, f.at_end AS at_end, f.digest AS digest, f.lines AS lines, f.rejected AS rejected,
     f.moved_to AS moved_to, f.error AS error,
-    f.partly_in AS partly_in
+    f.partly_in AS partly_in, f.own_fault AS own_fault
 """
 
 
@@ -154,15 +154,22 @@ class LoadLog:
         if rows:
             self._client.insert(FILES_TABLE, batch_of(rows, FILES_COLUMNS), idempotent=True)
 
-    def release(self, load: Load, released: Mapping[int, str], partly_inserted: Container[int] = ()) -> None:
+    def release(
+        self,
+        load: Load,
+        released: Mapping[int, str],
+        partly_inserted: Container[int] = (),
+        own_faults: Container[int] = (),
+    ) -> None:
         """Gives slices back (by position, with the reason): they are no longer this load's and may be loaded by another.
 
-        Of those that it has `partly_inserted` it is written down that this load may have some of their rows.
+        Of those that it has `partly_inserted` it is written down that this load may have some of their rows,
+        and of those with `own_faults` that this was an attempt at them.
         """
         self.write_files(
             self._record(
                 *(load, load.slices[position], "released"),
-                SliceOutcome(error=reason, left=position in partly_inserted),
+                SliceOutcome(error=reason, left=position in partly_inserted, own_fault=position in own_faults),
             )
             for position, reason in released.items()
         )

@@ -66,6 +66,7 @@ FILES_COLUMNS = {
     "error": "string",
     "updated_at": "time",
     "partly_in": "strings",
+    "own_fault": "bool",
 }
 
 
@@ -80,6 +81,8 @@ class SliceOutcome:
     """Why it ends before it was to end, or why it was given back."""
     left: bool = False
     """Whether an attempt that was killed has inserted lines of it which `digest` does not tell of."""
+    own_fault: bool = False
+    """Whether `error` is the file's own fault, and counts as one of its `--max_attempts`."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,8 @@ class FileRecord:
     error: str = ""
     partly_in: Sequence[str] = ()
     """Loads that have inserted lines of some content of the file which no digest tells of."""
+    own_fault: bool = False
+    """Whether `error` is the file's own fault, and counts as one of its `--max_attempts`."""
     load_state: str = ""
     """The state of its load; '' when the history has no row of it."""
     run_id: str = ""
@@ -213,6 +218,7 @@ class FileRecord:
             "error": self.error,
             "updated_at": now(),
             "partly_in": list(self.partly_in),
+            "own_fault": self.own_fault,
         }
 
 
@@ -238,6 +244,7 @@ def file_record(load: Load, part: Slice, path: str, state: str, outcome: SliceOu
         rejected=outcome.rejected,
         error=outcome.error,
         partly_in=tuple(dict.fromkeys([*part.partly_in, *([load.load_id] if outcome.left else [])])),
+        own_fault=outcome.own_fault,
     )
 
 

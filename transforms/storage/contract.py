@@ -1,29 +1,33 @@
-"""The directory that event files are taken from: listing, reading and moving files.
+"""What the pipeline needs of the place that event files are taken from: listing, reading and moving files.
 
-Layout below the input directory (its last part is `observability` by convention)::
+Layout below the input (its last part is `observability` by convention)::
 
     {event type}/{project id}/{YYYYMMDDTHHMMSSZ}_{hex id}.jsonl            pending
     {event type}/{project id}/processed/{same name}                        loaded
+    {event type}/{project id}/failed/{same name}                           given up, see --max_attempts; with the reason beside it
 
-Nothing else is written there. `Storage` is the contract that every kind of storage fulfils; `transforms.storage.local` is
-the one for a file system.
+Nothing else is written there. `Storage` is the contract that every kind of storage fulfils: `transforms.storage.local` for a
+file system, `s3`, `gcs` and `any_fsspec` for what a URL leads to.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import count
 from typing import Protocol
 
-from transforms.storage.ignored_files import IgnoredFile
+from transforms.storage.ignored_files import PROCESSED, SUFFIX, IgnoredFile
 
 CONTROL = ".ingest"
 
 _NAME_TIME = re.compile(r"^(\d{8}T\d{6}Z)_")
+_OWN_FAULTS = frozenset((errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL))
 FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 """The years 1 to 9999, which the load log can hold; a file system may say that a file was modified outside of them."""
 
@@ -32,12 +36,26 @@ class StorageError(Exception):
     """A file or directory cannot be used; the message names it and says why."""
 
 
+class StorageUnavailable(StorageError):
+    """The storage cannot be reached, or refuses everything: what fails now says nothing about the file."""
+
+
 class FileChanged(StorageError):
     """A file is no longer the one that was recorded: it is gone, was replaced or has grown."""
 
 
 class LineTooLong(StorageError):
     """A line is longer than can be held in memory; its file stays pending."""
+
+
+def is_own_fault(error: OSError | StorageError) -> bool:
+    """Whether an error is of the file that was read, so that trying again will hardly help.
+
+    Otherwise it is of the storage, the network or this machine, or the file has gone or become another one meanwhile.
+    """
+    if isinstance(error, StorageError):
+        return not isinstance(error, (FileChanged, StorageUnavailable))
+    return error.errno in _OWN_FAULTS
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -60,6 +78,20 @@ class PendingFile:
     def key(self) -> tuple[int, str]:
         """What files are ordered and paged by."""
         return (self.timestamp_ms, self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A byte range of a file, all of one content."""
+
+    data: bytes
+    """As stored: a compressed file is not decompressed, whatever its Content-Encoding says."""
+    etag: str
+    """Of the content that the bytes are from, as `Storage.etag` and listings tell it."""
+    size: int
+    """Bytes of all of that content."""
+    encoding: str = ""
+    """The Content-Encoding that the file is stored with, such as `gzip`; always '' in a file system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +134,30 @@ class Storage(Protocol):
     def etag(self, path: str) -> str | None:
         """Changes whenever the file's content may have changed; None when there is no such file."""
 
-    def read(self, path: str, start: int, end: int) -> bytes:
-        """The bytes [start, end) of a file, fewer where it ends before."""
+    def read(self, path: str, start: int, end: int) -> Content:
+        """The bytes [start, end) of a file, fewer where it ends before, all of one content.
 
-    def move_to_processed(self, path: str, etag: str) -> Moved:
-        """Moves a file to `processed/` without ever overwriting one there. A link is moved itself, and still resolves.
-
-        Safe to repeat, also after a crash in the middle: a file that is there already is left there. A name in
-        `processed/` is taken whatever is there, even a link that leads nowhere. Raises FileChanged when the pending file
-        is not the one of this etag.
+        The range is held in memory, so ask for some megabytes at a time. Two calls may see two contents: compare the etags.
+        Raises FileNotFoundError when there is no such file, FileChanged when it changes each time that it is read.
         """
+
+    def move(self, path: str, etag: str, directory: str = PROCESSED) -> Moved:
+        """Moves a file to a directory beside it without ever overwriting one there. A link is moved itself, and still resolves.
+
+        What is stored with the file moves, too: its modification time, or its metadata. Safe to repeat, also after a
+        crash in the middle or when the answer was lost: a file that is there already is left there. A name in the
+        directory is taken whatever is there, even a link that leads nowhere; then the file becomes NAME.2.jsonl. Raises
+        FileChanged when the pending file is not the one of this etag.
+        """
+
+    def write(self, path: str, data: bytes) -> None:
+        """Writes a small file, whole or not at all, in place of what is there; makes the directory that it is in."""
 
     def delete(self, path: str, etag: str) -> bool:
         """Deletes a pending file, of a link the link only; False when it was gone. Raises FileChanged as a move does."""
+
+    def now_ms(self) -> int:
+        """The time in epoch milliseconds by the clock that modification times are from."""
 
     def older_runs(self) -> list[str]:
         """Runs of version 0.1 that are under way here, by id: they lock files of their own, and write no journal."""
@@ -134,6 +177,15 @@ def file_timestamp_ms(name: str, modified_ms: int) -> int:
     """The time in a file's name as epoch milliseconds; its modification time when the name has none."""
     timestamp_ms = name_timestamp_ms(name)
     return modified_ms if timestamp_ms is None else timestamp_ms
+
+
+def numbered(name: str) -> Iterator[str]:
+    """A file's name, then numbered ones, for a file that comes again under a name that is taken."""
+    yield name
+    end = name.rfind(SUFFIX)
+    stem, suffix = (name[:end], name[end:]) if end >= 0 else (name, "")
+    for number in count(2):
+        yield f"{stem}.{number}{suffix}"
 
 
 def open_storage(root: str) -> Storage:

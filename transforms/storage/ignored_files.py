@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 PROCESSED = "processed"
+FAILED = "failed"
+LEFT = (PROCESSED, FAILED)
+"""Directories beside pending files, to which these go; nobody looks into them again."""
 SUFFIX = ".jsonl"
 
 

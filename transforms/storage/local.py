@@ -6,14 +6,16 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import io
 import os
 import random
 import struct
 import time
+import uuid
 from collections.abc import Callable, Iterator
 
-from transforms.storage import CONTROL, FileChanged, Moved, PendingFile, StorageError
-from transforms.storage.ignored_files import PROCESSED, SUFFIX, IgnoredFile
+from transforms.storage import CONTROL, Content, FileChanged, Moved, PendingFile, StorageError, numbered
+from transforms.storage.ignored_files import PROCESSED, IgnoredFile
 from transforms.storage.local_listing import LocalListing, etag_of
 
 _LOOKS = 10
@@ -61,19 +63,19 @@ class LocalStorage:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def read(self, path: str, start: int, end: int) -> bytes:
-        with open(path, "rb", buffering=0) as file:
-            file.seek(start)
-            parts = []
-            while start < end and (part := file.read(end - start)):
-                parts.append(part)
-                start += len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+    def read(self, path: str, start: int, end: int) -> Content:
+        for _ in range(_LOOKS):
+            with open(path, "rb", buffering=0) as file:
+                before = os.fstat(file.fileno())
+                data = _read(file, start, end)
+                if etag_of(os.fstat(file.fileno())) == etag_of(before):
+                    return Content(data, etag_of(before), before.st_size)
+        raise FileChanged("changes all the time while it is read")
 
-    def move_to_processed(self, path: str, etag: str) -> Moved:
-        directory, name = os.path.split(path)
-        target_directory = os.path.join(directory, PROCESSED)
-        targets = _targets(os.path.join(target_directory, name))
+    def move(self, path: str, etag: str, directory: str = PROCESSED) -> Moved:
+        parent, name = os.path.split(path)
+        target_directory = os.path.join(parent, directory)
+        targets = (os.path.join(target_directory, name) for name in numbered(name))
         target = next(targets)
         while True:
             pending = self.etag(path)
@@ -106,11 +108,36 @@ class LocalStorage:
             return True
         return False
 
+    def write(self, path: str, data: bytes) -> None:
+        directory = os.path.dirname(path)
+        _make_directory(directory)
+        unfinished = os.path.join(directory, f".{uuid.uuid4().hex}.tmp")
+        try:
+            with open(unfinished, "xb") as file:
+                file.write(data)
+            os.replace(unfinished, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(unfinished)
+            raise
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
     def older_runs(self) -> list[str]:
         runs = os.path.join(self.root, CONTROL, "runs")
         with contextlib.suppress(OSError):
             return [name for name in sorted(os.listdir(runs)) if _is_locked(os.path.join(runs, name))]
         return []
+
+
+def _read(file: io.FileIO, start: int, end: int) -> bytes:
+    file.seek(start)
+    parts = []
+    while start < end and (part := file.read(end - start)):
+        parts.append(part)
+        start += len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _is_locked(path: str) -> bool:
@@ -154,16 +181,6 @@ def _make_directory(path: str) -> None:
         os.makedirs(path, exist_ok=True)
     except FileExistsError:
         raise StorageError(f"{path} is not a directory; move it out of the way") from None
-
-
-def _targets(path: str) -> Iterator[str]:
-    """The name itself, then numbered ones, for a file that came again under a name that is taken."""
-    yield path
-    stem = path[: -len(SUFFIX)]
-    number = 2
-    while True:
-        yield f"{stem}.{number}{SUFFIX}"
-        number += 1
 
 
 def _move(source: str, target: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from transforms.storage import FIRST_MS, LAST_MS, PendingFile, file_timestamp_ms
 from transforms.storage.ignored_files import (
-    PROCESSED,
+    LEFT,
     IgnoredFile,
     IgnoreReason,
     hint_of_name,
@@ -85,7 +85,7 @@ class LocalListing:
         for entry in self._entries(directory):
             reason = reason_of_name(entry.name)
             if reason is not None:
-                if self._on_ignored and entry.name != PROCESSED:
+                if self._on_ignored and entry.name not in LEFT:
                     self._ignore_entry(entry, reason)
                 continue
             status = self._status(entry)
@@ -141,11 +141,11 @@ class LocalListing:
         return False
 
     def _is_event_file(self, path: str) -> bool:
-        """Whether a real path is that of a pending or a loaded file of this input."""
+        """Whether a real path is that of a pending file of this input, or of one that has left pending."""
         parts = self._below_root(path)
         if len(parts) not in (3, 4) or not self._is_type(parts[0]) or parts[1].startswith("."):
             return False
-        return reason_of_name(parts[-1]) is None and (len(parts) == 3 or parts[2] == PROCESSED)
+        return reason_of_name(parts[-1]) is None and (len(parts) == 3 or parts[2] in LEFT)
 
     def _follows(self, link: str) -> bool:
         """Whether a link to a directory leads to one that is listed by nothing else."""
@@ -191,7 +191,7 @@ class LocalListing:
             hint = f"did you mean {meant}/?" if meant else f"event types are {', '.join(self._event_types)}"
             for inner in self._entries(entry.path):
                 if inner.is_dir(follow_symlinks=False):
-                    if self._project_id in (None, inner.name) and inner.name != PROCESSED:
+                    if self._project_id in (None, inner.name) and inner.name not in LEFT:
                         for name in (file.name for file in self._entries(inner.path)):
                             if looks_like_events(name):
                                 self._ignore(os.path.join(inner.path, name), IgnoreReason.UNKNOWN_TYPE, hint)
@@ -215,7 +215,7 @@ class LocalListing:
         while waiting:
             for entry in self._entries(waiting.pop()):
                 if entry.is_dir(follow_symlinks=False):
-                    if entry.name != PROCESSED:
+                    if entry.name not in LEFT:
                         waiting.append(entry.path)
                 else:
                     self._ignore(entry.path, reason)

@@ -199,7 +199,13 @@ TABLES = {
         {"path String", "load_id String", "range_start UInt64", "range_end UInt64", "position UInt32", "size UInt64"}
         | {"etag String", f"modified_at {MS}", f"timestamp {MS}", f"project_id {WORD}", f"state {STATE}"}
         | {"version UInt64", "digest String", "lines UInt64", "rejected UInt64", "moved_to String", "error String"}
-        | {f"updated_at {MS}", f"input {WORD}", "at_end Bool DEFAULT range_end >= size", "partly_in Array(String)"},
+        | {
+            f"updated_at {MS}",
+            f"input {WORD}",
+            "at_end Bool DEFAULT range_end >= size",
+            "partly_in Array(String)",
+            "own_fault Bool",
+        },
         engine="ReplacingMergeTree(version)",
         sorting_key="path, load_id, range_start",
         indexes=frozenset({"load_id bloom_filter(0.01)"}),
