@@ -179,6 +179,14 @@ CONTINUOUS = Option("continuous", None, False, "load what is pending again and a
 POLL_INTERVAL = Option(
     "poll_interval", seconds, 10.0, "with continuous: from one look for pending files to the next", "", "DURATION"
 )
+METRICS_PORT = Option(
+    "metrics_port",
+    whole,
+    None,
+    "with continuous: serve /metrics for Prometheus, /livez and /readyz on this port; 0 for any free one",
+    "",
+    "PORT",
+)
 DRY_RUN = Option(
     "dry_run", None, False, "tell how much would be loaded, by type and day, and which files, and load nothing"
 )

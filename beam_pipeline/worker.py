@@ -96,6 +96,24 @@ class WorkerStatus:
     """What failed in the last run; what kept it from being begun is there as `run`."""
 
 
+@dataclass
+class Activity:
+    """What a worker knows besides its status: what its last look has found, and how its runs ended."""
+
+    runs: int = 0
+    runs_failed: int = 0
+    """Those that could not be begun, or broke off."""
+    problem: str = ""
+    """Why the last one was among these."""
+    pending_files: int = 0
+    pending_bytes: int = 0
+    oldest_pending_ms: int = 0
+    """Time in the name of the oldest pending file, in epoch milliseconds; 0 when there is none."""
+    listing_s: float = 0.0
+    unfinished_loads: dict[str, int] = field(default_factory=dict)
+    """Loads that the journal has as unfinished, by state."""
+
+
 class IngestionWorker:
     """Loads pending files into ClickHouse.
 
@@ -149,6 +167,7 @@ class IngestionWorker:
         self._on_run = on_run or (lambda result: None)
         self._polling: Polling | None = None
         self._run_id = ""
+        self.activity = Activity()
         self._client: ClickHouse | None = None
         self._checked: SchemaStatus | None = None
         """What the database has, until it is used."""
@@ -169,6 +188,11 @@ class IngestionWorker:
         if self._client is None:
             self._client = self.config.connect()
         return self._client
+
+    @property
+    def retries(self) -> int:
+        """Statements that were tried again, over the connection that it has now."""
+        return self._client.retries if self._client is not None else 0
 
     def init(self) -> None:
         """Checks that files can be moved, and makes what is missing of database and tables.
@@ -245,9 +269,13 @@ class IngestionWorker:
         """One run of those between `start` and `stop`; False when it could not be begun, or broke off."""
         try:
             result: ProcessingResult | Exception = self.process_once()
+            self.activity.problem = ""
         except Exception as error:  # whatever it is, it may be gone the next time
             self._errors = [Failure("run", str(error))]
+            self.activity.problem = str(error)
+            self.activity.runs_failed += 1
             result = error
+        self.activity.runs += 1
         self._on_run(result)
         return isinstance(result, ProcessingResult)
 
@@ -317,13 +345,20 @@ class IngestionWorker:
                 list_pages(storage, config, self._page_files, report.fail, report.ignore, wanted=self._wanted_files)
             )
         )
+        listing = time.monotonic()
         page = next(pages, None)
+        self.activity.listing_s = time.monotonic() - listing
+        self.activity.pending_files, self.activity.pending_bytes = (
+            (page.listed_files, page.listed_bytes) if page else (0, 0)
+        )
+        self.activity.oldest_pending_ms = page.members[0].timestamp_ms if page else 0
         self._left = page.listed_files if page else 0
         if config.modified_until_ms is None:
             # All that is there now, and nothing that comes later. Where a clock differs, files are from the future.
             newest_ms = max(int(time.time() * 1000), page.modified_ms if page else 0)
             config = replace(config, modified_until_ms=newest_ms)
         tail = self._look()
+        self.activity.unfinished_loads = dict(Counter(holding.state for holding in tail.unfinished.values()))
         self._note_waiting(tail)
         if page is None and not left_behind(tail, self.client, config.run_id):
             return  # without a pipeline: there is nothing to do

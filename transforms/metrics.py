@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from transforms.events import EVENT_TYPES
@@ -30,6 +30,7 @@ class Metric:
             Metrics.counter(NAMESPACE, self.name).inc(amount)
             with _lock:
                 _local[self.name] += amount
+                _ever[self.name] += amount
 
     @contextlib.contextmanager
     def timed(self) -> Iterator[None]:
@@ -98,12 +99,32 @@ ALL_METRICS = (
 
 _lock = threading.Lock()
 _local: Counter[str] = Counter()
+_ever: Counter[str] = Counter()
+_rejected: Counter[str] = Counter()
 
 
 def local_counts() -> dict[str, int]:
     """What this process has counted so far, by metric name; live while a local run goes on."""
     with _lock:
         return dict(_local)
+
+
+def counts_ever() -> dict[str, int]:
+    """What this process has counted since it began, by metric name: of all of its runs."""
+    with _lock:
+        return dict(_ever)
+
+
+def count_rejected(fields: Mapping[str, int]) -> None:
+    """Counts rejected lines in this process by the field that is wrong with them."""
+    with _lock:
+        _rejected.update(fields)
+
+
+def rejected_ever() -> dict[str, int]:
+    """How many lines this process has rejected since it began, by the field that is wrong with them."""
+    with _lock:
+        return dict(_rejected)
 
 
 def reset_local_counts() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import apache_beam as beam
+import pyarrow.compute as pc
 from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.blocks.insert_block import insert_block
@@ -16,7 +17,15 @@ from transforms.blocks.receipts import read_receipts
 from transforms.blocks.row_block import RowBlock
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
-from transforms.metrics import BLOCKS_INSERTED, BLOCKS_PRESENT, INSERT_US, INSERT_WAIT_US, microseconds_since
+from transforms.events import REJECTED_TABLE
+from transforms.metrics import (
+    BLOCKS_INSERTED,
+    BLOCKS_PRESENT,
+    INSERT_US,
+    INSERT_WAIT_US,
+    count_rejected,
+    microseconds_since,
+)
 from transforms.parse_jsonl import ParsedLoad
 from transforms.run import RunFn
 
@@ -91,6 +100,8 @@ class _WriteBlocksFn(RunFn):
                 wait([insert for other in self._open.values() for insert in other.inserts], return_when=FIRST_COMPLETED)
             for other in self._open.values():
                 other.collect()
+        if block.table == REJECTED_TABLE:
+            count_rejected(_fields(block))
         if not load.error:
             load.inserts.append(self._pool.submit(self._insert, block, key in load.present))
 
@@ -131,6 +142,13 @@ class _WriteBlocksFn(RunFn):
         if not error and not parsed.load.committed and set(parsed.blocks) != load.seen:
             error = f"{len(parsed.blocks)} blocks were parsed, but {len(load.seen)} came to be written here"
         return replace(parsed, error=error)
+
+
+def _fields(block: RowBlock) -> dict[str, int]:
+    """How many of the rejected lines have each field wrong: a reason begins with it."""
+    reasons = pc.split_pattern(block.rows.column("reason"), ": ", max_splits=1)
+    counted = pc.value_counts(pc.list_element(reasons, 0))
+    return {entry["values"]: entry["counts"] for entry in counted.to_pylist()}
 
 
 @dataclass(eq=False)

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from types import FrameType
 from typing import Any
@@ -35,6 +35,7 @@ from beam_pipeline.options import (
     CONTINUOUS,
     DRY_RUN,
     INGEST,
+    METRICS_PORT,
     ONCE,
     OUTPUT,
     POLL_INTERVAL,
@@ -160,7 +161,7 @@ def _run_on(invocation: Invocation, config: IngestConfig, console: Console) -> i
         console.print(f"loading {into} every {values['poll_interval']:g} s")
     try:
         worker.init()
-        with stop_on_signals(at_once=SIGNALS) as stopping:
+        with _serving(worker, values["metrics_port"], console), stop_on_signals(at_once=SIGNALS) as stopping:
             worker.start()
             while not stopping.signum and worker.get_status().is_running:
                 time.sleep(_LOOK_EVERY_S)
@@ -171,6 +172,20 @@ def _run_on(invocation: Invocation, config: IngestConfig, console: Console) -> i
         worker.close()
     log.end(worker.get_status())
     return OK
+
+
+def _serving(worker: IngestionWorker, port: int | None, console: Console) -> AbstractContextManager[object]:
+    """The server of the worker's metrics, if one is asked for."""
+    if port is None:
+        return nullcontext()
+    from beam_pipeline.monitoring import MetricsServer
+
+    try:
+        server = MetricsServer(worker, port)
+    except OSError as error:
+        raise CommandError(f"--metrics_port: {port}: {error.strerror}") from error
+    console.print(f"metrics: http://localhost:{server.port}/metrics")
+    return server
 
 
 def _import_beam_meanwhile(config: IngestConfig) -> None:
@@ -207,8 +222,11 @@ def _continuous_problems(invocation: Invocation) -> list[str]:
     """Why a run cannot be repeated."""
     values = invocation.values
     problems = [f"--poll_interval: {values['poll_interval']:g}s must be more than 0"] * (values["poll_interval"] <= 0)
+    port = values["metrics_port"]
+    if port is not None and not 0 <= port < 1 << 16:
+        problems.append(f"--metrics_port: {port} must be from 0 to 65535")
     if not values["continuous"]:
-        return problems
+        return problems + ["--metrics_port: only a worker has metrics to serve; add --continuous"] * (port is not None)
     for other in ("once", "dry_run", "profile"):
         if values[other]:
             problems.append(f"--continuous: loads again and again, so it does not go with --{other}")
@@ -295,7 +313,7 @@ def _hint(config: IngestConfig) -> str:
 
 COMMAND = Command(
     name="ingest",
-    options=(*INGEST, ONCE, CONTINUOUS, POLL_INTERVAL, DRY_RUN, PROFILE, *OUTPUT, QUIET),
+    options=(*INGEST, ONCE, CONTINUOUS, POLL_INTERVAL, METRICS_PORT, DRY_RUN, PROFILE, *OUTPUT, QUIET),
     run=run,
     takes_beam_options=True,
     details=(

@@ -81,6 +81,8 @@ class ClickHouse:
         self._opening = threading.Lock() if not config.embedded else contextlib.nullcontext()
         self._closed = False
         self._away = False
+        self.retries = 0
+        """Statements that were tried again."""
         self.server_version: str = self._retrying(lambda client: client.server_version)
 
     @property
@@ -183,6 +185,7 @@ class ClickHouse:
             retry=tenacity.retry_if_exception(
                 lambda error: isinstance(error, Unavailable) and (repeatable or error.unsent)
             ),
+            before_sleep=self._count_retry,
             reraise=True,
         )
         try:
@@ -192,6 +195,9 @@ class ClickHouse:
             raise
         self._away = False
         return result
+
+    def _count_retry(self, _: tenacity.RetryCallState) -> None:
+        self.retries += 1
 
     def _attempt(self, operation: Callable[[Client], Result]) -> Result:
         client: Client | None = getattr(self._local, "client", None)

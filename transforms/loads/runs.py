@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from transforms.clickhouse import ClickHouseError
 from transforms.clickhouse.batches import batch_of
@@ -107,6 +107,9 @@ def is_gone(process: str) -> bool:
 class Lease:
     """A run's sign of life from this process, from `start` to `end`. Safe to use from several threads."""
 
+    renewals: ClassVar[int] = 0
+    """How often the leases of this process were renewed."""
+
     def __init__(
         self,
         client: ClickHouse,
@@ -183,6 +186,7 @@ class Lease:
         if _clock() - self._renewed > self._lease_s * _MARGIN:
             self._lapses += 1
         self._renewed = sent
+        Lease.renewals += 1
 
     def _write(self, *, ended: bool) -> None:
         row = {
