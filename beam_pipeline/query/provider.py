@@ -51,6 +51,7 @@ from beam_pipeline.query.numbers.series import (
     read_statistics,
 )
 from beam_pipeline.query.sources import LOGS, METRICS, SCORES, SPANS, TRACES, Operation, Source, operations
+from beam_pipeline.schema import SchemaOptions, check_schema_status, run_migrations
 from transforms.blocks.rollups import QUANTILES
 from transforms.clickhouse import ClickHouseConfig
 
@@ -118,6 +119,17 @@ class ClickHouseQueryProvider:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def init(self) -> None:
+        """Makes the tables that are missing, as the first run of `ingest` does, so that questions have (empty) answers.
+
+        The database must be there. Does nothing where all is up to date, so that a user who may only read may call it.
+        Raises QueryError.
+        """
+        with translated():
+            client = self._database.client
+            if not check_schema_status(client).up_to_date:
+                run_migrations(client, SchemaOptions(embedded=client.config.embedded))
 
     @property
     def project_id(self) -> str | None:

@@ -265,6 +265,15 @@ def test_without_tables_it_says_so(clickhouse: ClickHouse) -> None:
             ask()
 
 
+def test_init_makes_the_tables_that_are_missing(clickhouse: ClickHouse) -> None:
+    provider = ClickHouseQueryProvider(clickhouse)
+    for _ in range(2):
+        provider.init()
+        assert provider.list_traces().total == 0
+    provider.close()
+    assert clickhouse.query("SELECT count() AS n FROM mastra_admin_schema_migrations")[0]["n"] > 0
+
+
 def test_without_a_server_it_says_so(database: ClickHouse) -> None:
     with pytest.raises(ServerUnavailable, match="cannot be reached"):
         ClickHouseQueryProvider(ClickHouseConfig(url="http://127.0.0.1:1", password=NO_PASSWORD, retry_attempts=1))

@@ -14,11 +14,13 @@ STAGES = "stages"
 QUERY_ROOMS = ("lists", "numbers")
 QUERY = "query"
 """The facade of the query API: the package itself and its provider."""
+SCHEMA = "schema"
 QUERY_BASE = "query base"
 """The other modules of `beam_pipeline.query` that are in no room: what lists and numbers share."""
 MAY_IMPORT = {
-    "beam_pipeline": {QUERY, *QUERY_ROOMS, QUERY_BASE, STAGES, *ROOMS},
-    QUERY: {*QUERY_ROOMS, QUERY_BASE, *ROOMS},
+    "beam_pipeline": {QUERY, *QUERY_ROOMS, QUERY_BASE, SCHEMA, STAGES, *ROOMS},
+    QUERY: {*QUERY_ROOMS, QUERY_BASE, SCHEMA, *ROOMS},
+    SCHEMA: set(ROOMS),
     "lists": {QUERY_BASE, *ROOMS},
     "numbers": {QUERY_BASE, *ROOMS},
     QUERY_BASE: set(ROOMS),
@@ -40,6 +42,8 @@ def room_of(module: str) -> str | None:
         if parts[1:] in ([], ["provider"]):
             return QUERY
         return parts[1] if parts[1] in QUERY_ROOMS else QUERY_BASE
+    if package == "beam_pipeline" and parts[:1] == [SCHEMA]:
+        return SCHEMA
     return package if package == "beam_pipeline" else None
 
 
