@@ -1,0 +1,67 @@
+"""Loads from buckets as a user does: `python -m beam_pipeline` on real HTTP, files of mixed sizes, twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_line import CommandLine
+from tests.support.dataset import Dataset, event, row_wrongs
+from tests.support.object_stores import gcs_environment, s3_environment
+from tests.support.places import GcsPlace, Place, S3Place
+from transforms.clickhouse import ClickHouseConfig
+from transforms.events import EVENT_TYPES
+
+NEVER_LOADED = "log/p1/notes.txt"
+
+
+@pytest.fixture(params=["s3", "gcs"])
+def store(request: pytest.FixtureRequest) -> tuple[Place, Mapping[str, str]]:
+    """An empty bucket, and the environment in which a program finds it."""
+    url = request.getfixturevalue(request.param)
+    return (S3Place(url), s3_environment(url)) if request.param == "s3" else (GcsPlace(url), gcs_environment(url))
+
+
+def write(dataset: Dataset, place: Place, lines_of: Callable[[int], int], files: int) -> None:
+    """Makes files of all types, and uploads them."""
+    for number in range(files):
+        kind = EVENT_TYPES[number % len(EVENT_TYPES)]
+        lines: list[tuple[str, str | None]] = []
+        for line in range(lines_of(number)):
+            identity = f"{number}-{line}"
+            lines.append((event(kind, identity, deploymentId=identity), identity))
+        if number % 3 == 0:
+            lines.append(('{"broken', None))
+        path = dataset.add_file(kind, f"p{number % 2}", f"20991120T1200{number:02}Z_{number:04x}.jsonl", lines)
+        place.put(path, (Path(dataset.root) / path).read_bytes())
+
+
+def test_a_bucket_is_loaded_once(
+    store: tuple[Place, Mapping[str, str]], tmp_path: Path, http_config: ClickHouseConfig
+) -> None:
+    place, environment = store
+    dataset = Dataset(str(tmp_path / "copies"))
+    write(dataset, place, lambda number: 3000 if number == 4 else number, 12)
+    place.put(NEVER_LOADED)
+    connection = [f"--clickhouse_url={http_config.url}", f"--clickhouse_database={http_config.database}"]
+    line = CommandLine(connection, {**environment, "CLICKHOUSE_PASSWORD": ""})
+    small = ("--load_bytes=200K", "--block_bytes=100K")
+    seen = line.run("ingest", f"--input={place.storage.root}/", "--dry_run", "--json").json
+    assert sum(found["files"] for found in seen["pending"].values()) == 12
+    first = line.run("ingest", f"--input={place.storage.root}/", "--json", *small)
+    assert first.code == 0, first.err
+    loaded = first.json
+    assert (loaded["files_processed"], loaded["errors"]) == (12, [])
+    assert loaded["events_ingested"] == sum(map(len, dataset.events.values()))
+    assert [group["reason"] for group in loaded["ignored"]] == ["suffix"]
+    with http_config.connect() as client:
+        assert not row_wrongs(client, dataset)
+    moved = sorted(f"{path.rpartition('/')[0]}/processed/{path.rpartition('/')[2]}" for path in dataset.files)
+    assert place.names() == sorted([*moved, NEVER_LOADED])
+    again = line.run("ingest", f"--input={place.storage.root}", "--json", *small).json
+    assert (again["files_processed"], again["events_ingested"], again["errors"]) == (0, 0, [])
+    status = line.run("status", f"--input={place.storage.root}", "--json").json["inputs"][0]
+    assert (status["input"], status["pending"]["files"]) == (place.storage.root, 0)
+    assert line.run("rejected", "list", f"--input={place.storage.root}", "--json").json["total"] == 4
