@@ -30,6 +30,8 @@ _REASONS = {
     "AuthorizationHeaderMalformed": "bucket {bucket} is in another region: set AWS_DEFAULT_REGION",
     "InvalidObjectState": "{key} is archived and has to be restored first (InvalidObjectState)",
 }
+# The answer to a HEAD has no body, and so no code.
+_REASONS["400"] = "the store refuses it without saying why (400), as it does when credentials have expired"
 _DENIED = ("AccessDenied", "403", "Forbidden", "AllAccessDisabled")
 _NO_CREDENTIALS = (
     "no credentials were found; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run with a role"
