@@ -497,7 +497,10 @@ def test_a_terminal_shows_one_line_that_changes(local: CommandLine, loadable: Pa
     os.close(leader)
     assert process.wait(timeout=60) == 0
     text = shown.decode()
-    assert re.search(r"\d+% [\d,]+/[\d,]+ files, [\d.,]+ \w+ of [\d.,]+ \w+, (\w+ left, )?[\d,]+ events, [\d,]+/s, 0 rejected, 0 errors", text)
+    assert re.search(
+        r"\d+% [\d,]+/[\d,]+ files, [\d.,]+ \w+ of [\d.,]+ \w+, (\w+ left, )?[\d,]+ events, [\d,]+/s, 0 rejected, 0 errors",
+        text,
+    )
     assert "\x1b[2K" in text and re.search(r"files in \d+ loads", text)
 
 
