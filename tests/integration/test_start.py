@@ -22,7 +22,6 @@ SLOW = (
     "pymongo",
     "s3fs",
     "gcsfs",
-    "botocore",
     "fsspec",
 )
 """Libraries that take more than a twentieth of a second each."""
