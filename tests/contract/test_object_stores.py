@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import fsspec.config
 import pytest
 
 from beam_pipeline.options import input_problems
@@ -334,6 +335,28 @@ def test_a_file_that_is_replaced_between_look_and_copy_is_left(store: Store) -> 
     with pytest.raises(FileChanged):
         store.place.storage.move(path, etag)
     assert store.place.names() == [PENDING] and store.place.get(PENDING) == b"two\n"
+
+
+def test_every_request_says_who_pays_where_that_is_configured(
+    s3: str, gcs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = {"FSSPEC_S3_REQUESTER_PAYS": "true", "FSSPEC_GS_REQUESTER_PAYS": "my-project"}
+    configured: dict[str, dict[str, object]] = {}
+    fsspec.config.set_conf_env(configured, environment)
+    for scheme, options in configured.items():
+        monkeypatch.setitem(fsspec.config.conf, scheme, options)
+    for kind, url in ((S3Place, s3), (GcsPlace, gcs)):
+        with FaultProxy(url) as proxy:
+            place = kind(url, via=proxy.url)
+            place.storage.check_writable()
+            path = place.put(PENDING)
+            (file,) = place.storage.list_pending(("trace",), None, lambda path, reason: pytest.fail(reason))
+            place.storage.read(path, 0, 9)
+            assert place.storage.move(path, file.etag).now
+            payers = {
+                sent.headers.get("x-amz-request-payer") or sent.query.get("userProject") for sent in proxy.requests
+            }
+            assert payers == ({"requester"} if kind is S3Place else {"my-project"})
 
 
 # What is stored with a file
