@@ -6,14 +6,19 @@ they do, the request that was sent must carry the condition.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import fsspec.config
 import pytest
 
+from beam_pipeline.options import input_problems
 from tests.support.fault_proxy import Answer, FaultProxy, Sent
 from tests.support.object_stores import s3_options
 from tests.support.places import GcsPlace, S3Place
@@ -332,6 +337,28 @@ def test_a_file_that_is_replaced_between_look_and_copy_is_left(store: Store) -> 
     assert store.place.names() == [PENDING] and store.place.get(PENDING) == b"two\n"
 
 
+def test_every_request_says_who_pays_where_that_is_configured(
+    s3: str, gcs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = {"FSSPEC_S3_REQUESTER_PAYS": "true", "FSSPEC_GS_REQUESTER_PAYS": "my-project"}
+    configured: dict[str, dict[str, object]] = {}
+    fsspec.config.set_conf_env(configured, environment)
+    for scheme, options in configured.items():
+        monkeypatch.setitem(fsspec.config.conf, scheme, options)
+    for kind, url in ((S3Place, s3), (GcsPlace, gcs)):
+        with FaultProxy(url) as proxy:
+            place = kind(url, via=proxy.url)
+            place.storage.check_writable()
+            path = place.put(PENDING)
+            (file,) = place.storage.list_pending(("trace",), None, lambda path, reason: pytest.fail(reason))
+            place.storage.read(path, 0, 9)
+            assert place.storage.move(path, file.etag).now
+            payers = {
+                sent.headers.get("x-amz-request-payer") or sent.query.get("userProject") for sent in proxy.requests
+            }
+            assert payers == ({"requester"} if kind is S3Place else {"my-project"})
+
+
 # What is stored with a file
 
 
@@ -499,6 +526,10 @@ def test_a_store_that_knows_no_condition_on_copies_is_asked_without(s3_store: St
     ("code", "reason"),
     [
         (s3_error(403, "AccessDenied"), "access denied to s3:ListBucket on {bucket}"),
+        (
+            Answer(403, b"<Error><Code>AccessDenied</Code><Message>no policy\n allows it</Message></Error>"),
+            "access denied to s3:ListBucket on {bucket}: no policy allows it",
+        ),
         (s3_error(404, "NoSuchBucket"), "bucket {bucket} does not exist"),
         (s3_error(403, "InvalidAccessKeyId"), "the access key is unknown to the store"),
         (s3_error(403, "SignatureDoesNotMatch"), "the secret key does not belong to the access key"),
@@ -546,6 +577,33 @@ def test_what_google_refuses_is_told_in_one_line(gcs_store: Store, code: Answer,
 def test_a_store_that_nobody_answers_for_is_told() -> None:
     with pytest.raises(StorageError, match=r"--input: s3://b/x: s3:ListBucket on b failed: Could not connect"):
         S3Storage("s3://b/x", **s3_options("http://127.0.0.1:9")).check_writable()
+
+
+def test_missing_credentials_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    with pytest.raises(StorageError, match="--input: s3://b/x: no credentials were found; set AWS_PROFILE, or"):
+        S3Storage("s3://b/x").check_writable()
+
+
+def test_a_machine_without_the_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for url, extra in (("s3://b/x", "s3"), ("gs://b/x", "gcs")):
+        (problem,) = input_problems(url)
+        assert problem.startswith(f"--input: {url[:2]}:// needs the library ")
+        assert problem.endswith(f"pip install 'observability-beam-pipeline[{extra}]'")
+
+
+def test_the_age_of_files_is_by_the_clock_of_the_store(store: Store) -> None:
+    place = store.place
+    place.put(PENDING)
+    list(place.storage.list_pending(("trace",), None, lambda path, reason: pytest.fail(reason)))
+    assert abs(place.storage.now_ms() - time.time() * 1000) < 60_000
+    place.storage._note_time(time.time() * 1000 + 3_600_000)  # type: ignore[attr-defined]
+    assert 3_590_000 < place.storage.now_ms() - time.time() * 1000 < 3_610_000
 
 
 # Processes

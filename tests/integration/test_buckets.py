@@ -110,11 +110,17 @@ def test_a_loaded_file_that_comes_again_is_recognised_and_deleted_when_asked(
         ("simplecache::s3://bucket/x", "joins several file systems"),
     ],
 )
-@pytest.mark.parametrize("command", ["ingest", "status", "drop", "rejected list", "query logs", "migrate"])
-def test_a_url_that_cannot_be_one_is_refused_without_a_secret(command: str, url: str, reason: str) -> None:
-    done = CommandLine(["--clickhouse_url=http://127.0.0.1:9"]).run(*command.split(), f"--input={url}")
-    assert done.code == 2 and done.err.count("\n") <= 2
-    assert f"--input: {reason}" in done.err or reason in done.err
+def test_a_url_that_cannot_be_one_is_refused_without_a_secret(url: str, reason: str) -> None:
+    done = CommandLine(["--clickhouse_url=http://127.0.0.1:9"]).run("ingest", f"--input={url}")
+    assert done.code == 2 and reason in done.err
+
+
+@pytest.mark.parametrize("command", ["status", "drop", "rejected list", "query logs", "migrate"])
+def test_every_command_refuses_a_url_with_a_secret(command: str) -> None:
+    done = CommandLine(["--clickhouse_url=http://127.0.0.1:9"]).run(
+        *command.split(), "--input=s3://AKIAKEY:hush-4f1d7c@bucket/x"
+    )
+    assert done.code == 2 and "the s3 URL has credentials in it" in done.err
 
 
 def test_without_a_place_for_the_database_none_is_made() -> None:

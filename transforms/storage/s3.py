@@ -96,7 +96,8 @@ class S3Storage(ObjectStorage):
         raise kind(explain(error, operation, self._bucket, key)) from error
 
     def _look(self) -> None:
-        self._call("list_objects_v2", Prefix=f"{self._prefix}/" if self._prefix else "", MaxKeys=1)
+        page = self._call("list_objects_v2", Prefix=f"{self._prefix}/" if self._prefix else "", MaxKeys=1)
+        self._note_time(_date_ms(page))
 
     def _entries(self, path: str) -> Iterator[Entry]:
         prefix = f"{self._key(path)}/".removeprefix("/")

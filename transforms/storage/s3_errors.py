@@ -64,6 +64,12 @@ def is_of_object(error: BaseException | None) -> bool:
     return code_of(error) in (*_DENIED, "InvalidObjectState")
 
 
+def _said(error: BaseException) -> str:
+    """What the store adds to its refusal, such as the policy that lacks a right; '' when it is the usual word."""
+    said = " ".join(str(_answer(error).get("Error", {}).get("Message", "")).split())
+    return f": {said}" if said.lower().rstrip(".") not in ("", "access denied", "accessdenied", "forbidden") else ""
+
+
 def explain(error: BaseException, operation: str, bucket: str, key: str) -> str:
     """What has gone wrong, in one line that names the right and the resource, and no secret."""
     code = code_of(error)
@@ -71,7 +77,7 @@ def explain(error: BaseException, operation: str, bucket: str, key: str) -> str:
         return _REASONS[code].format(bucket=bucket, key=key)
     resource = f"{bucket}/{key}" if key else bucket
     if code in _DENIED:
-        return f"access denied to {_ACTIONS.get(operation, operation)} on {resource}"
+        return f"access denied to {_ACTIONS.get(operation, operation)} on {resource}{_said(error)}"
     causes = [type(found).__name__ for found in (error, error.__cause__, error.__context__) if found is not None]
     if "NoCredentialsError" in causes or "PartialCredentialsError" in causes:
         return _NO_CREDENTIALS
