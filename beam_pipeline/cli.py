@@ -27,6 +27,7 @@ from beam_pipeline.commands.base import (
 )
 from beam_pipeline.option_values import SHOWN, shown
 from beam_pipeline.options import INPUT, OptionsError, option_parser, read_values
+from beam_pipeline.other_names import with_our_names
 from transforms.clickhouse import ClickHouseError
 from transforms.storage import StorageError
 
@@ -138,8 +139,8 @@ def _read(command: Command, arguments: list[str]) -> Invocation:
             raise OptionsError([f"{command.name}: {shown(action)} is not one of {', '.join(command.actions)}"])
         if action in command.operands and arguments and not arguments[0].startswith("-"):
             arguments = [f"--{command.operands[action]}={arguments[0]}", *arguments[1:]]
-    values, rest = read_values(command.options, arguments)
     names = [option.name for option in command.options]
+    values, rest = read_values(command.options, with_our_names(arguments, names))
     if command.takes_beam_options and rest:
         from beam_pipeline.beam_options import unknown_to_beam
 

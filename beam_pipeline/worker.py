@@ -26,7 +26,7 @@ from transforms.loads.journal import Journal, Tail
 from transforms.loads.runs import left_behind
 from transforms.report import Failure
 from transforms.resources import lent_client, shared_lease
-from transforms.storage import StorageError, open_storage
+from transforms.storage import StorageError, open_storage, requests
 from transforms.storage.ignored_files import IgnoredGroup
 
 if TYPE_CHECKING:
@@ -73,6 +73,10 @@ class ProcessingResult:
     """Files that were found and not taken up: there may be so many a run (`max_files`), or it was interrupted."""
     bytes_read: int = 0
     errors: list[Failure] = field(default_factory=list)
+    statements: int = 0
+    """Statements that this process has sent to ClickHouse, repeated ones too."""
+    requests: dict[str, int] = field(default_factory=dict)
+    """Requests that this process has sent to an object store, by kind (LIST, HEAD, GET, PUT, COPY, DELETE)."""
     interrupted: bool = False
     duration_ms: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -284,7 +288,9 @@ class IngestionWorker:
         self._started_at = self._started_at or _utc(started)
         report.clear()
         metrics.reset_local_counts()
+        sent = Counter(requests.counts())
         self._check_input()
+        statements = self.client.statements
         if self._journal is None:
             self._checked = self._fit_schema()
         config = replace(
@@ -293,7 +299,7 @@ class IngestionWorker:
             # A run of its own each time: it takes up again what failed in the one before.
             run_id=uuid.uuid4().hex,
             input_name=self._input_name(),
-            looked_at_ms=int(started * 1000),
+            looked_at_ms=open_storage(self.config.input).now_ms(),
         )
         if self._journal is None or self._journal.input != config.name:
             self._journal = config.journal(self.client)
@@ -311,7 +317,11 @@ class IngestionWorker:
                     self._counts[metric.name] = 0
                 report.clear_look()
                 self._run_pages(config, run)
-        result = self._result(config, started)
+        result = replace(
+            self._result(config, started),
+            statements=self.client.statements - statements,
+            requests=dict(Counter(requests.counts()) - sent),
+        )
         self._last_processed_at = _utc(time.time())
         self._files += result.files_processed
         self._events.update(result.events_by_type)

@@ -17,7 +17,7 @@ from transforms.loads.journal import wait_ms
 from transforms.loads.rows import FileRecord
 from transforms.metrics import FILES_FAILED, FILES_GIVEN_UP
 from transforms.run import RunFn
-from transforms.storage import FileChanged, PendingFile, Storage, StorageError
+from transforms.storage import FileChanged, PendingFile, Storage, StorageError, reason_of
 from transforms.storage.ignored_files import FAILED
 
 REASON_SUFFIX = ".reason.txt"
@@ -106,8 +106,7 @@ def give_up(files: Sequence[tuple[PendingFile, Sequence[FileRecord]]], stage: Ru
             continue
         except (OSError, StorageError) as error:
             FILES_FAILED.add()
-            why = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-            report.fail(file.path, f"{reason}; could not be moved to {FAILED}/: {why}")
+            report.fail(file.path, f"{reason}; could not be moved to {FAILED}/: {reason_of(error)}")
             continue
         if moved.now:
             FILES_GIVEN_UP.add()

@@ -28,7 +28,8 @@ from transforms.loads.lines import RangeLines, line_number, range_digest, read_l
 from transforms.loads.rows import LoadCounts, SliceOutcome
 from transforms.metrics import BYTES_READ, LINES_READ, PARSE_US, READ_US
 from transforms.run import RunFn
-from transforms.storage import StorageError, is_own_fault
+from transforms.storage import StorageError, is_own_fault, reason_of
+from transforms.storage.overlap import overlapped
 
 _DAY_MS = 86_400_000
 _RETRIED_AFTER_MS = 600_000
@@ -191,12 +192,10 @@ class LoadParser:
         """The lines of a chunk's slices. What cannot be read, or is not what it was, is left to a later load."""
         pieces: list[Piece] = []
         failed: dict[int, str] = {}
-        for part in members:
-            try:
-                lines = read_lines(self._stage.storage, part, self._config.max_held_line_bytes)
-            except (OSError, StorageError) as error:
-                failed[part.position] = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-                if is_own_fault(error):
+        for part, lines in zip(members, self._lines(members), strict=True):
+            if isinstance(lines, (OSError, StorageError)):
+                failed[part.position] = reason_of(lines)
+                if is_own_fault(lines):
                     self.own_faults.add(part.position)
                 continue
             problem = self._problem(number, part, lines)
@@ -211,6 +210,18 @@ class LoadParser:
         if failed:
             self._leave(number, failed)
         return pieces
+
+    def _lines(self, members: Sequence[Slice]) -> Iterator[RangeLines | OSError | StorageError]:
+        """The lines of each slice, or why they cannot be read; of several at once where reading is mostly waiting."""
+        storage = self._stage.storage
+
+        def read(part: Slice) -> RangeLines | OSError | StorageError:
+            try:
+                return read_lines(storage, part, self._config.max_held_line_bytes)
+            except (OSError, StorageError) as error:
+                return error
+
+        return overlapped(read, members, storage.files_at_once)
 
     def _problem(self, number: int, part: Slice, lines: RangeLines) -> str:
         """Why the lines of a file that is not as it was recorded are not those of the load; '' when they are."""

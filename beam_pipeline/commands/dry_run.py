@@ -20,7 +20,7 @@ from transforms.config import IngestConfig
 from transforms.events import EVENT_TYPES
 from transforms.listing import match_files
 from transforms.loads.runs import live_runs
-from transforms.storage import PendingFile, open_storage
+from transforms.storage import PendingFile, is_url, open_storage
 from transforms.storage.ignored_files import IgnoredFile
 
 _LISTED = 10_000
@@ -97,6 +97,9 @@ class _Found:
 def dry_run(config: IngestConfig, *, max_files: int | None = None, as_json: bool) -> int:
     """Prints what would be loaded, and returns the exit code: 1 when that cannot be said for sure."""
     report.clear()
+    storage = open_storage(config.input)
+    if is_url(config.input):
+        storage.check_writable()  # one error in place of one for each type
     ignored: list[IgnoredFile] = []
 
     def on_ignored(file: IgnoredFile) -> None:
@@ -104,7 +107,7 @@ def dry_run(config: IngestConfig, *, max_files: int | None = None, as_json: bool
         if len(ignored) < _LISTED:
             ignored.append(file)
 
-    pending = Pending.of(match_files(open_storage(config.input), config, report.fail, on_ignored))
+    pending = Pending.of(match_files(storage, config, report.fail, on_ignored))
     loads: list[tuple[LoadRecord, bool]] = []
     error = ""
     try:

@@ -53,7 +53,7 @@ from beam_pipeline.worker import IngestionWorker, ProcessingResult
 from transforms import interrupt, metrics, report
 from transforms.config import IngestConfig
 from transforms.listing import match_files
-from transforms.storage import StorageError, open_storage
+from transforms.storage import StorageError, is_url, open_storage
 
 _LOOK_EVERY_S = 0.2
 _STOPPING = "finishing the loads in hand, starting no new ones (press Ctrl-C again to end at once)"
@@ -190,6 +190,8 @@ def _serving(worker: IngestionWorker, port: int | None, console: Console) -> Abs
 
 def _import_beam_meanwhile(config: IngestConfig) -> None:
     """Imports Beam in a thread, if there is something to load, while the database is opened."""
+    if is_url(config.input):
+        return  # one look costs time and money there
     with suppress(StorageError, OSError):  # the run itself tells of them
         if next(match_files(open_storage(config.input), config, lambda path, reason: None), None):
             module = "beam_pipeline.run_pipeline"
@@ -304,6 +306,8 @@ def profile(result: ProcessingResult) -> str:
 
 
 def _hint(config: IngestConfig) -> str:
+    if is_url(config.input):
+        return f" (files are pending as {config.event_types[0]}/PROJECT/NAME.jsonl)"
     if any(os.path.isdir(os.path.join(config.input, event_type)) for event_type in config.event_types):
         return ""
     if os.path.isdir(os.path.join(config.input, "observability")):

@@ -68,7 +68,7 @@ def test_250_small_files_of_all_types_and_many_projects(
     result = worker.process_once()
     total, blocks = statements(endpoint, before)
     assert (result.files_processed, result.loads, result.errors) == (250, 1, [])
-    assert blocks == 5
+    assert blocks == 5 and result.statements == total
     assert total - 2 * blocks <= 30
     assert wrongs(worker.client, dataset) == []
 

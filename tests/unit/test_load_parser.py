@@ -41,6 +41,8 @@ class Log:
 
     root: str
     released: list[Mapping[int, str]] = field(default_factory=list)
+    own_faults: set[int] = field(default_factory=set)
+    """Positions of released slices that failed by the fault of their files."""
     committed: bool = False
 
     def within(self, path: str) -> str:
@@ -49,9 +51,12 @@ class Log:
     def is_committed(self, load_id: str) -> bool:
         return self.committed
 
-    def release(self, load: Load, released: Mapping[int, str], partly_inserted: Container[int]) -> None:
+    def release(
+        self, load: Load, released: Mapping[int, str], partly_inserted: Container[int], own_faults: Container[int]
+    ) -> None:
         assert not partly_inserted
         self.released.append(released)
+        self.own_faults |= {position for position in released if position in own_faults}
 
 
 @pytest.fixture
@@ -336,6 +341,7 @@ def test_a_file_that_cannot_be_read_does_not_hold_up_the_others(
     monkeypatch.setattr(LocalStorage, "read", read_but_for_b)
     blocks, parser = parsed(load, log)
     assert (identities(blocks), log.released) == (["a-0", "c-0"], [{1: "Permission denied"}])
+    assert log.own_faults == {1}
     assert parser.counts().lines == 2
 
 
@@ -364,6 +370,7 @@ def test_of_too_many_bad_lines_the_worst_files_are_left(
     )
     blocks, parser = parsed(load, log, **options)
     assert {position for released in log.released for position in released} == left == set(parser.problems)
+    assert log.own_faults == left
     names = {"a": 4, "b": 0 if 1 in left else 1, "c": 0 if 2 in left else 2}
     assert identities(blocks) == [f"{name}-{n}" for name, count in names.items() for n in range(count)]
     ((name, value),) = options.items()

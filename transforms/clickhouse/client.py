@@ -83,7 +83,14 @@ class ClickHouse:
         self._away = False
         self.retries = 0
         """Statements that were tried again."""
+        self._statements = 0
         self.server_version: str = self._retrying(lambda client: client.server_version)
+        self._statements = 0
+
+    @property
+    def statements(self) -> int:
+        """How many statements it has sent, repeated ones too. What the driver asks when it connects is not among them."""
+        return self._statements
 
     @property
     def config(self) -> ClickHouseConfig:
@@ -207,6 +214,8 @@ class ClickHouse:
                 with self._opening:
                     client = getattr(self._local, "client", None) or self._open()
             opened = True
+            with self._lock:
+                self._statements += 1
             return operation(client)
         except (driver.Error, urllib3.exceptions.HTTPError, OSError) as error:
             failure = translate(error, self.config.place)

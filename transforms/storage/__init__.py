@@ -1,4 +1,4 @@
-"""Where files are: the contract that every kind of storage fulfils, and a directory on a file system."""
+"""Where files are: the contract that every kind of storage fulfils, a directory on a file system, and buckets."""
 
 from transforms.storage.contract import (
     CONTROL,
@@ -17,7 +17,9 @@ from transforms.storage.contract import (
     name_timestamp_ms,
     numbered,
     open_storage,
+    reason_of,
 )
+from transforms.storage.urls import input_root, is_url
 
 __all__ = [
     "CONTROL",
@@ -32,8 +34,11 @@ __all__ = [
     "StorageError",
     "StorageUnavailable",
     "file_timestamp_ms",
+    "input_root",
     "is_own_fault",
+    "is_url",
     "name_timestamp_ms",
     "numbered",
     "open_storage",
+    "reason_of",
 ]
