@@ -1,0 +1,173 @@
+"""What files hold, whether they are compressed or not: ranges of it, and how much it is.
+
+Offsets are those of the content, decompressed where it is compressed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transforms.storage.compression import (
+    Member,
+    Truncated,
+    Unreadable,
+    compression_of,
+    compression_of_name,
+    is_cut_head,
+)
+from transforms.storage.contract import Content, FileChanged, Storage
+from transforms.storage.open_files import BLOCK, Measure, OpenFiles, Reader, Replaced
+
+_HEAD = 4
+_TRIES = 10
+"""How often a file is read that changes while it is."""
+_BEHIND = 1024 * 1024
+"""How far behind what could be read of a file that is cut off or damaged its end is put: farther than anybody can read."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRange:
+    """A range of what a file holds, all of one content."""
+
+    data: bytes
+    etag: str
+    """Of the file that is stored."""
+    size: int
+    """Bytes of all of the content; too many where that is not known yet."""
+    compression: str = ""
+    """`gzip` or `zstd`; '' when it is stored as it is."""
+
+
+class Contents:
+    """Reads what files hold. For one thread; `files` are shared by all of a process.
+
+    Args:
+        storage: where the files are.
+        files: what the process holds of them.
+        lines_apart: how far apart the beginnings of lines are that `measure` notes.
+        longest_line: a compressed file is measured up to a line that is longer than this.
+    """
+
+    def __init__(self, storage: Storage, files: OpenFiles, *, lines_apart: int, longest_line: int) -> None:
+        self._storage = storage
+        self._files = files
+        self._lines_apart = lines_apart
+        self._longest_line = longest_line
+
+    def read(self, path: str, start: int, end: int, *, etag: str = "", again_from: int | None = None) -> FileRange:
+        """The bytes [start, end) of what a file holds, fewer where it ends before, all of one content.
+
+        `etag` is that of the content that is looked for, of which something may be held; it is not told whether that is
+        still what is stored. From `again_from` on (default: `end`) bytes may be asked for again, and are held for that.
+        Raises FileNotFoundError, FileChanged when the file changes each time that it is read, and Unreadable.
+        """
+        for _ in range(_TRIES):
+            try:
+                return self._read(path, start, end, etag, end if again_from is None else again_from)
+            except Replaced:
+                self._files.forget((path, etag))
+                etag = ""
+        raise FileChanged("changes all the time while it is read")
+
+    def _read(self, path: str, start: int, end: int, etag: str, again_from: int) -> FileRange:
+        compression = self._files.compression((path, etag))
+        head = None
+        if not compression and (compression == "" or not compression_of_name(path)):
+            stored = self._storage.read(path, start, end)
+            compression = self._compression_of(path, start, stored)
+            if not compression:
+                return FileRange(stored.data, stored.etag, stored.size)
+            etag = stored.etag
+            head = stored if start == 0 and len(stored.data) >= min(_HEAD, stored.size) else None
+        taken = self._files.take((path, etag), start)
+        if isinstance(taken, Member):
+            if not taken.stored and head is None:
+                head = self._files.take_kept((path, etag)) or self._storage.read(path, 0, BLOCK)
+            if head is not None:
+                taken, etag = Member(), head.etag
+                compression = self._note_compression(path, head)
+                if not compression:
+                    is_there = len(head.data) >= min(end, head.size)
+                    stored = head if is_there else self._storage.read(path, start, end)
+                    data = head.data[start:end] if is_there else stored.data
+                    return FileRange(data, stored.etag, stored.size)
+            taken = Reader(self._storage, (path, etag), taken, head)
+        taken.storage = self._storage
+        data = taken.read(start, end, again_from)
+        self._files.give_back(taken)
+        return FileRange(data, etag, taken.size, compression or "")
+
+    def _compression_of(self, path: str, start: int, stored: Content) -> str:
+        """The compression of a file of which a range was read, by its first bytes."""
+        if start == 0 and len(stored.data) >= min(_HEAD, stored.size):
+            return self._note_compression(path, stored)
+        known = self._files.compression((path, stored.etag))
+        if known is not None:
+            return known
+        head = self._storage.read(path, 0, _HEAD)
+        if head.etag != stored.etag:
+            raise Replaced
+        return self._note_compression(path, head)
+
+    def _note_compression(self, path: str, head: Content) -> str:
+        compression = compression_of(head.data)
+        name = compression_of_name(path)
+        if not compression and name and is_cut_head(head.data, name):
+            compression = name
+        if compression or head.size > len(head.data):
+            self._files.note_compression((path, head.etag), compression)
+        return compression
+
+    def measure(self, path: str, etag: str, size: int) -> Measure:
+        """How much a file holds that is stored with so many bytes. Decompresses it once, if it is compressed, in bounded memory.
+
+        Raises FileNotFoundError, FileChanged when it is not the one of this etag any more, and OSError.
+        """
+        key = (path, etag)
+        known = self._files.measure(key)
+        if known is not None:
+            return known
+        head = self._storage.read(path, 0, BLOCK if compression_of_name(path) else _HEAD)
+        compression = self._note_compression(path, head)
+        if compression and len(head.data) < min(head.size, BLOCK):
+            head = self._storage.read(path, 0, BLOCK)
+        if head.etag != etag:
+            raise FileChanged("changed since it was listed")
+        if not compression:
+            return Measure(size)
+        if len(head.data) == head.size:
+            self._files.keep(key, head)
+        try:
+            measure = self._measure(Reader(self._storage, key, Member(), head), compression)
+        except Replaced:
+            raise FileChanged("changed since it was listed") from None
+        self._files.note_measure(key, measure)
+        return measure
+
+    def _measure(self, reader: Reader, compression: str) -> Measure:
+        starts: list[int] = []
+        line_end = checked = 0
+        following = self._lines_apart
+        try:
+            while piece := reader.next():
+                end = reader.offset
+                start = end - len(piece)
+                if reader.member.content == start:
+                    checked = line_end
+                while end >= following and (newline := piece.find(b"\n", max(following - 1 - start, 0))) >= 0:
+                    starts.append(start + newline + 1)
+                    following = starts[-1] + self._lines_apart
+                line_end = start + piece.rfind(b"\n") + 1 if b"\n" in piece else line_end
+                if reader.member.content == end:
+                    checked = line_end
+                    self._files.note_member(reader.key, reader.member)
+                if end - line_end > self._longest_line:
+                    return Measure(end, compression, line_end, line_end, tuple(starts))
+        except Unreadable as error:
+            # What comes before a cut is as it was written. Before damage that is only so where a checksum says so.
+            if reader.member.content == reader.offset:
+                checked = line_end
+            readable = line_end if isinstance(error, Truncated) else checked
+            size = reader.offset + _BEHIND
+            return Measure(size, compression, readable, size - 1, tuple(s for s in starts if s <= readable))
+        return Measure(reader.offset, compression, line_starts=tuple(starts))
