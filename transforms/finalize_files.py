@@ -213,7 +213,7 @@ def _move_one(end: _Ended, part: Slice, storage: Storage, *, delete: bool) -> No
     except FileChanged:
         end.changed += 1
     except (OSError, StorageError) as error:
-        end.move_errors[part.path] = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+        end.move_errors[part.path] = report.reason_of(error)
 
 
 def _records(end: _Ended, part: Slice, known: Sequence[FileRecord] | None, stage: RunFn) -> Iterator[FileRecord]:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from transforms import report
 from transforms.blocks.inserted_before import Blocks, InsertedBefore, chunk_of
 from transforms.blocks.resume import Resumption, Rows
 from transforms.blocks.row_block import RowBlock, cut_blocks
@@ -29,6 +30,7 @@ from transforms.loads.rows import LoadCounts, SliceOutcome
 from transforms.metrics import BYTES_READ, LINES_READ, PARSE_US, READ_US
 from transforms.run import RunFn
 from transforms.storage import StorageError
+from transforms.storage.compression import compression_of_name
 
 _DAY_MS = 86_400_000
 _RETRIED_AFTER_MS = 600_000
@@ -73,6 +75,8 @@ class LoadParser:
         """Rows by (table, label)."""
         self.problems: dict[int, str] = {}
         """Why slices were given back, or end before they were to, by position."""
+        self.compressed: dict[int, Slice] = {}
+        """Slices that were given back since their files are compressed, by position: they are to be recorded anew."""
         self.started = time.time()
         self._stage = stage
         self._config = stage.config
@@ -190,11 +194,12 @@ class LoadParser:
         failed: dict[int, str] = {}
         for part in members:
             try:
-                lines = read_lines(self._stage.storage, part, self._config.max_held_line_bytes)
+                etag = self._progress[part.position].etag
+                lines = read_lines(self._stage.contents, part, self._config.max_held_line_bytes, etag)
+                problem = self._problem(number, part, lines)
             except (OSError, StorageError) as error:
-                failed[part.position] = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+                failed[part.position] = report.reason_of(error)
                 continue
-            problem = self._problem(number, part, lines)
             if problem:
                 failed[part.position] = problem
             else:
@@ -210,15 +215,26 @@ class LoadParser:
     def _problem(self, number: int, part: Slice, lines: RangeLines) -> str:
         """Why the lines of a file that is not as it was recorded are not those of the load; '' when they are."""
         progress = self._progress[part.position]
+        if self._is_misread(part, lines):
+            self.compressed[part.position] = part
+            return f"holds {lines.compression} data although its name does not say so; recorded anew as such"
         if lines.etag == progress.etag:
             return ""
         if self._is_begun(part):
             start = self.load.slices[part.position].start
-            if range_digest(self._stage.storage, part.path, start, part.start) == progress.digest.hexdigest():
+            digest = range_digest(self._stage.contents, part.path, lines.etag, start, part.start)
+            if digest == progress.digest.hexdigest():
                 return ""
             return "was replaced while it was loaded; what it holds now is for a later load"
         # An earlier attempt may have inserted a chunk with the same content, which is seen by its digest.
         return "" if self._before.of_chunk(number) else _CHANGED
+
+    def _is_misread(self, part: Slice, lines: RangeLines) -> bool:
+        """Whether a file is compressed that was taken for a plain one when it was recorded, with its size as it is stored."""
+        whole = self.load.slices[part.position]
+        if not lines.compression or part.start or not whole.whole or compression_of_name(part.path):
+            return False
+        return self._stage.contents.measure(part.path, lines.etag, whole.size).size != whole.size
 
     def _is_begun(self, part: Slice) -> bool:
         """Whether blocks have lines of this slice from before the chunk."""
@@ -229,7 +245,7 @@ class LoadParser:
         if self._stage.log.is_committed(self.load.load_id):
             raise LoadFailed("it was committed by another worker while it was read, and its files were moved")
         released = {
-            position: reason
+            position: "" if position in self.compressed else reason
             for position, reason in failed.items()
             if self._progress[position].reached == self.load.slices[position].start
         }
@@ -243,7 +259,7 @@ class LoadParser:
             self.load = replace(self.load, released=self.load.released | set(released))
             for position in released:
                 del self._progress[position]
-        self.problems.update(failed)
+        self.problems |= {position: reason for position, reason in failed.items() if position not in self.compressed}
 
     def _end_slice(self, position: int, end: int, *, at_end: bool = False) -> None:
         """Ends a slice where its lines were read to; `at_end` says that its file ends there now."""
@@ -328,7 +344,7 @@ class LoadParser:
         """The number of the first of these lines; counts those before it once for each slice."""
         progress = self._progress[part.position]
         if not progress.line:
-            progress.line = line_number(self._stage.storage, part.path, lines.offset)
+            progress.line = line_number(self._stage.contents, part.path, lines.etag, lines.offset)
         return progress.line
 
     def _parse_once(

@@ -15,11 +15,15 @@ from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig, month_of
 from transforms.loads import Load, Slice, cut_loads, describe_files, make_load
 from transforms.loads.journal import Holding, Tail, wait_ms
-from transforms.loads.lines import line_start, next_line, range_digest
+from transforms.loads.known_content import gaps, loaded_prefix
+from transforms.loads.lines import next_line
 from transforms.loads.log import LoadLog
 from transforms.loads.rows import FileRecord, LoadRecord
 from transforms.loads.runs import Owner, live_runs
+from transforms.measure_files import measure_files
 from transforms.metrics import (
+    BYTES_EXPANDED,
+    FILES_CHANGED,
     FILES_FAILED,
     FILES_KNOWN,
     FILES_LOADED,
@@ -29,8 +33,10 @@ from transforms.metrics import (
     LOG_US,
 )
 from transforms.run import RunFn
-from transforms.storage import FileChanged, PendingFile, Storage, StorageError
+from transforms.storage import FileChanged, PendingFile, StorageError
+from transforms.storage.contents import Contents
 from transforms.storage.ignored_files import IgnoredFile, IgnoreReason
+from transforms.storage.open_files import Measure
 
 _FILES_AT_ONCE = 20_000
 """Files decided on together: what one journal entry assigns, and what is held in memory for it."""
@@ -56,13 +62,19 @@ class Assignment:
     """Files that have failed several times as they are, and are not due yet: why, and when they are."""
     grown: list[tuple[PendingFile, list[FileRecord]]] = field(default_factory=list)
     """Files that begin with what was loaded of them, and go on."""
+    measures: dict[str, Measure] = field(default_factory=dict, compare=False)
+    """How much files hold that may be compressed, by path."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Files that could not be read to be measured or compared, with the reason."""
+    changed: int = 0
+    """Files that are not as they were listed: what they are now is for the next look."""
 
 
 def assign_files(
     files: Iterable[PendingFile],
     known: Mapping[str, Sequence[FileRecord]],
     tail: Tail,
-    storage: Storage,
+    contents: Contents,
     *,
     run_id: str,
     alive: Alive,
@@ -71,33 +83,60 @@ def assign_files(
     """Decides for each file what of it is to be loaded, by what the log says of it.
 
     A file is its content: reads those that were loaded before and are not the same file any more, to see whether they
-    begin with what was loaded.
+    begin with what was loaded, and those that may be compressed, to see how much they hold.
     """
     result = Assignment()
+    free: list[PendingFile] = []
     for file in sorted(files):
         records = [r for r in known.get(file.path, ()) if r.state != "released"]
         unfinished = [r for r in records if r.load_id in tail.unfinished and not r.committed]
         if unfinished:
             _leave(file, [tail.unfinished[r.load_id] for r in unfinished], result, run_id, alive)
-            continue
-        # What no load stands behind was written by a worker that lost the race for its entry.
-        loaded = [r for r in records if r.committed and (not reload or r.run_id == run_id)]
-        same = [r for r in loaded if r.etag == file.etag]
-        gaps = list(_gaps(storage, file, same))
-        before = []
-        if gaps and len(same) < len(loaded):
-            before = loaded_prefix(storage, file, loaded)
-            gaps = list(_gaps(storage, file, [*same, *before]))
-        if gaps and (reason := _waits(file, known.get(file.path, ()))):
-            result.waiting[file.path] = reason
-        elif gaps:
-            partly_in = () if reload else _partly_in(known.get(file.path, ()))
-            result.new += [_slice(file, start, end, partly_in) for start, end in gaps]
-            if before:
-                result.grown.append((file, before))
         else:
-            result.loaded.append((file, [*same, *(record for record in before if record not in same)]))
+            free.append(file)
+    measured = measure_files(free, known, contents)
+    result.measures, result.failed, result.changed = measured.measures, measured.failed, measured.changed
+    for file in free:
+        measure = result.measures.get(file.path)
+        if measure is None:
+            continue
+        try:
+            sized = replace(file, size=measure.size)
+            _assign(sized, measure, known.get(file.path, ()), contents, result, run_id if reload else "")
+        except FileChanged:
+            result.changed += 1
+        except (OSError, StorageError) as error:
+            result.failed[file.path] = report.reason_of(error)
     return result
+
+
+def _assign(
+    file: PendingFile,
+    measure: Measure,
+    records: Sequence[FileRecord],
+    contents: Contents,
+    result: Assignment,
+    reload_of: str,
+) -> None:
+    """Decides for a file that nobody has; with `reload_of`, only what that run has loaded counts as loaded."""
+    # What no load stands behind was written by a worker that lost the race for its entry.
+    loaded = [r for r in records if r.state != "released" and r.committed and reload_of in ("", r.run_id)]
+    same = [r for r in loaded if r.etag == file.etag]
+    missing = list(gaps(contents, file, measure.readable, same))
+    before = []
+    if missing and len(same) < len(loaded):
+        before = loaded_prefix(contents, file, measure.readable, loaded)
+        missing = list(gaps(contents, file, measure.readable, [*same, *before]))
+    if missing and (reason := _waits(file, records)):
+        result.waiting[file.path] = reason
+    elif missing:
+        partly_in = () if reload_of else _partly_in(records)
+        parts = [part for gap in missing for part in measure.ranges(*gap)]
+        result.new += [_slice(file, start, end, partly_in) for start, end in parts]
+        if before:
+            result.grown.append((file, before))
+    else:
+        result.loaded.append((file, [*same, *(record for record in before if record not in same)]))
 
 
 def _waits(file: PendingFile, records: Sequence[FileRecord]) -> str:
@@ -125,76 +164,6 @@ def _leave(file: PendingFile, held: Sequence[Holding], result: Assignment, run_i
         result.skipped[file.path] = owner
     else:
         result.unfinished += 1
-
-
-def loaded_prefix(storage: Storage, file: PendingFile, records: Sequence[FileRecord]) -> list[FileRecord]:
-    """The slices that were loaded and that this file begins with, one behind the other.
-
-    They end where all that was loaded of some content ends: a file that has only a part of it means something else. Several
-    contents may have the same range, one as a part and one as a whole, so that each is looked at.
-    """
-    covered: list[FileRecord] = []
-    reached = 0
-    for record in sorted(_still_there(storage, file, records), key=lambda record: (record.start, -record.end)):
-        if record.start > reached:
-            break
-        covered.append(record)
-        reached = max(reached, record.end)
-    ends = [
-        record
-        for record in covered
-        if record.at_end or not any(r.etag == record.etag and r.end > record.end for r in records)
-    ]
-    if not ends:
-        return []
-    last = max(ends, key=lambda record: record.end)
-    if last.end == 0:
-        return [last] if file.size == 0 else []
-    # Rather those of one content than of several that go on from each other.
-    of_one = _one_behind_the_other([record for record in covered if record.etag == last.etag], last.end)
-    return of_one or _one_behind_the_other(covered, last.end)
-
-
-def _one_behind_the_other(records: Iterable[FileRecord], end: int) -> list[FileRecord]:
-    """Those that go on from where the one before ends, from the beginning to `end`; none when they do not come to it."""
-    found: list[FileRecord] = []
-    reached = 0
-    for record in records:
-        if record.start <= reached < record.end <= end:
-            found.append(record)
-            reached = record.end
-    return found if reached == end else []
-
-
-def _still_there(storage: Storage, file: PendingFile, records: Iterable[FileRecord]) -> Iterator[FileRecord]:
-    """The slices whose bytes are the same in this file. Reads each range once."""
-    digests: dict[tuple[int, int], str] = {}
-    for record in records:
-        if not record.digest or record.end > file.size:
-            continue
-        span = record.start, record.end
-        if span not in digests:
-            digests[span] = range_digest(storage, file.path, *span)
-        if digests[span] == record.digest:
-            yield record
-
-
-def _gaps(storage: Storage, file: PendingFile, records: Sequence[FileRecord]) -> Iterator[tuple[int, int]]:
-    """The byte ranges of a file that none of these records has. An empty file that none has is one empty range."""
-    if not records:
-        yield 0, file.size
-        return
-    reached, was_end = 0, False
-    for record in sorted(records, key=lambda record: record.start):
-        if record.start > reached:
-            yield reached, record.start
-        if record.end > reached:
-            reached, was_end = record.end, record.at_end
-    if reached < file.size:
-        # A file that grew may have ended in the middle of a line, which was taken for a line then. Take it whole now, unless
-        # all that it lacked was its end.
-        is_cut = was_end and storage.read(file.path, reached, reached + 1).data not in (b"\n", b"\r")
-        yield line_start(storage, file.path, reached) if is_cut else reached, file.size
 
 
 def _partly_in(records: Iterable[FileRecord]) -> tuple[str, ...]:
@@ -242,13 +211,16 @@ def new_loads(
     assignment: Assignment,
     files: Mapping[str, PendingFile],
     known: Mapping[str, Sequence[FileRecord]],
-    storage: Storage,
+    contents: Contents,
     config: IngestConfig,
 ) -> list[Load]:
     """The loads that the new slices become: of one month each, in the order of the files' age."""
 
     def line_at(part: Slice, offset: int) -> int:
-        return next_line(storage, part.path, offset, part.end)
+        measure = assignment.measures[part.path]
+        if measure.compression:
+            return measure.next_line(offset, part.end)
+        return next_line(contents, part.path, part.etag, offset, part.end)
 
     loads: list[Load] = []
     created_ms = 0
@@ -280,9 +252,9 @@ def record_loads(files: Sequence[PendingFile], stage: RunFn) -> list[Load]:
         known = log.files([file.path for file in kept])
         owners = live_runs(stage.client, {h.run_id for h in tail.unfinished.values() if h.run_id != config.run_id})
         assignment = assign_files(
-            kept, known, tail, stage.storage, run_id=config.run_id, alive=owners.get, reload=config.reload
+            kept, known, tail, stage.contents, run_id=config.run_id, alive=owners.get, reload=config.reload
         )
-        loads = new_loads(assignment, {file.path: file for file in kept}, known, stage.storage, config)
+        loads = new_loads(assignment, {file.path: file for file in kept}, known, stage.contents, config)
         if not loads:
             break
         log.write_slices(loads)
@@ -300,9 +272,12 @@ def record_loads(files: Sequence[PendingFile], stage: RunFn) -> list[Load]:
     FILES_SKIPPED.add(len(assignment.skipped))
     report.skip(assignment.skipped)
     FILES_UNFINISHED.add(assignment.unfinished)
-    FILES_FAILED.add(len(assignment.waiting))
-    for path, reason in assignment.waiting.items():
+    FILES_CHANGED.add(assignment.changed)
+    FILES_FAILED.add(len(assignment.waiting) + len(assignment.failed))
+    for path, reason in (assignment.waiting | assignment.failed).items():
         report.fail(path, reason)
+    stored = {file.path: file.size for file in kept}
+    BYTES_EXPANDED.add(sum(assignment.measures[p].size - stored[p] for p in {part.path for part in assignment.new}))
     LOADS_RECORDED.add(len(loads))
     again = log.read(tail.unfinished[load_id] for load_id in sorted(assignment.again))
     return loads + [replace(load, emitted_before=True) for load in again]
@@ -322,8 +297,7 @@ def finish_loaded(loaded: Sequence[tuple[PendingFile, list[FileRecord]]], stage:
             continue  # the next look compares what it holds now
         except (OSError, StorageError) as error:
             FILES_FAILED.add()
-            reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-            report.fail(file.path, f"is loaded, but could not be moved: {reason}")
+            report.fail(file.path, f"is loaded, but could not be moved: {report.reason_of(error)}")
             continue
         if all(record.state == "finalized" for record in records):
             FILES_KNOWN.add(left)

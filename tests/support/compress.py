@@ -7,6 +7,7 @@ import sys
 import zlib
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 zstd: Any = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
@@ -43,4 +44,4 @@ def compress(data: bytes, suffix: str, *, cuts: Sequence[int] = ()) -> bytes:
     """Content as a file of this suffix (`.gz` or `.zst`), a member for each part between the cuts."""
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     member = gzip_member if suffix == ".gz" else zstd_frame
-    return b"".join(member(data[start:end]) for start, end in zip(edges, edges[1:], strict=False))
+    return b"".join(member(data[start:end]) for start, end in pairwise(edges))

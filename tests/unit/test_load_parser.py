@@ -26,8 +26,9 @@ from transforms.events import REJECTED_TABLE, TABLES
 from transforms.load_parser import LoadFailed, LoadParser
 from transforms.loads import Load, Slice, cut_loads, make_load
 from transforms.loads.lines import next_line
-from transforms.run import RunFn
+from transforms.run import RunFn, contents_of
 from transforms.storage import Content
+from transforms.storage.contents import Contents
 from transforms.storage.local import LocalStorage
 
 NOW_MS = 4_102_444_800_000
@@ -73,7 +74,9 @@ def nothing_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
 def stage_of(log: Log, **options: Any) -> RunFn:
     config = IngestConfig(log.root, ClickHouseConfig(url="http://nowhere"), **options)
     lease = SimpleNamespace(check=lambda load_id, attempt: None)
-    stage = SimpleNamespace(config=config, storage=LocalStorage(log.root), log=log, client=None, lease=lease)
+    storage = LocalStorage(log.root)
+    contents = contents_of(storage, config)
+    stage = SimpleNamespace(config=config, storage=storage, contents=contents, log=log, client=None, lease=lease)
     return cast(RunFn, stage)
 
 
@@ -176,7 +179,7 @@ def test_slices_and_chunks_cut_anywhere_give_each_line_once(
         slices,
         load_bytes=load_bytes,
         load_files=3,
-        next_line=lambda part, offset: next_line(storage, part.path, offset, part.end),
+        next_line=lambda part, offset: next_line(Contents(storage), part.path, part.etag, offset, part.end),
     )
     found: Counter[str] = Counter()
     rejected: list[tuple[str, int, int]] = []

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from transforms.storage.contract import StorageError
+from transforms.storage.ignored_files import COMPRESSED_SUFFIXES
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -30,7 +31,7 @@ _MAGIC = 4
 _GZIP = b"\x1f\x8b\x08"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE = tuple(bytes((number,)) + b"\x2a\x4d\x18" for number in range(0x50, 0x60))
-_NAMES = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd"}
+_NAMES = {suffix: "gzip" if suffix.startswith(".gz") else "zstd" for suffix in COMPRESSED_SUFFIXES}
 
 
 class Unreadable(StorageError):

@@ -16,12 +16,13 @@ from transforms.storage.compression import (
     is_cut_head,
 )
 from transforms.storage.contract import Content, FileChanged, Storage
-from transforms.storage.open_files import BLOCK, Measure, OpenFiles, Reader, Replaced
+from transforms.storage.open_files import BLOCK, Key, Measure, OpenFiles, Reader, Replaced
 
+_MIB = 1024 * 1024
 _HEAD = 4
 _TRIES = 10
 """How often a file is read that changes while it is."""
-_BEHIND = 1024 * 1024
+_BEHIND = _MIB
 """How far behind what could be read of a file that is cut off or damaged its end is put: farther than anybody can read."""
 
 
@@ -39,19 +40,26 @@ class FileRange:
 
 
 class Contents:
-    """Reads what files hold. For one thread; `files` are shared by all of a process.
+    """Reads what files hold. Threads may share it.
 
     Args:
         storage: where the files are.
-        files: what the process holds of them.
+        files: what the process holds of them, for all who read; None for nothing that others have a part in.
         lines_apart: how far apart the beginnings of lines are that `measure` notes.
         longest_line: a compressed file is measured up to a line that is longer than this.
     """
 
-    def __init__(self, storage: Storage, files: OpenFiles, *, lines_apart: int, longest_line: int) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        files: OpenFiles | None = None,
+        *,
+        lines_apart: int = 64 * _MIB,
+        longest_line: int = 128 * _MIB,
+    ) -> None:
         self._storage = storage
-        self._files = files
-        self._lines_apart = lines_apart
+        self._files = files or OpenFiles()
+        self.lines_apart = lines_apart
         self._longest_line = longest_line
 
     def read(self, path: str, start: int, end: int, *, etag: str = "", again_from: int | None = None) -> FileRange:
@@ -72,30 +80,34 @@ class Contents:
     def _read(self, path: str, start: int, end: int, etag: str, again_from: int) -> FileRange:
         compression = self._files.compression((path, etag))
         head = None
-        if not compression and (compression == "" or not compression_of_name(path)):
+        if compression is None and compression_of_name(path):
+            head = self._files.take_kept((path, etag)) or self._storage.read(path, 0, BLOCK)
+            compression, etag = self._note_compression(path, head), head.etag
+            if not compression and len(head.data) >= min(end, head.size):
+                return FileRange(head.data[start:end], etag, head.size)
+        if not compression:
             stored = self._storage.read(path, start, end)
-            compression = self._compression_of(path, start, stored)
+            compression, etag = self._compression_of(path, start, stored), stored.etag
             if not compression:
-                return FileRange(stored.data, stored.etag, stored.size)
-            etag = stored.etag
-            head = stored if start == 0 and len(stored.data) >= min(_HEAD, stored.size) else None
-        taken = self._files.take((path, etag), start)
-        if isinstance(taken, Member):
-            if not taken.stored and head is None:
-                head = self._files.take_kept((path, etag)) or self._storage.read(path, 0, BLOCK)
-            if head is not None:
-                taken, etag = Member(), head.etag
-                compression = self._note_compression(path, head)
-                if not compression:
-                    is_there = len(head.data) >= min(end, head.size)
-                    stored = head if is_there else self._storage.read(path, start, end)
-                    data = head.data[start:end] if is_there else stored.data
-                    return FileRange(data, stored.etag, stored.size)
-            taken = Reader(self._storage, (path, etag), taken, head)
-        taken.storage = self._storage
-        data = taken.read(start, end, again_from)
-        self._files.give_back(taken)
-        return FileRange(data, etag, taken.size, compression or "")
+                return FileRange(stored.data, etag, stored.size)
+        reader = self._reader((path, etag), start, head)
+        data = reader.read(start, end, again_from)
+        self._files.give_back(reader)
+        return FileRange(data, etag, reader.size, compression)
+
+    def _reader(self, key: Key, start: int, head: Content | None) -> Reader:
+        """One that can read from this offset on; `head` is the beginning of the file, where that was read just now."""
+        taken = self._files.take(key, start)
+        if isinstance(taken, Reader):
+            taken.storage = self._storage
+            return taken
+        if taken.stored:
+            head = None
+        elif head is None:
+            head = self._files.take_kept(key) or self._storage.read(key[0], 0, BLOCK)
+            if head.etag != key[1]:
+                raise Replaced
+        return Reader(self._storage, key, taken, head)
 
     def _compression_of(self, path: str, start: int, stored: Content) -> str:
         """The compression of a file of which a range was read, by its first bytes."""
@@ -118,6 +130,14 @@ class Contents:
             self._files.note_compression((path, head.etag), compression)
         return compression
 
+    def line_before(self, path: str, etag: str, offset: int) -> tuple[int, int]:
+        """The last line up to an offset of which the number is known: where it begins, and its number from 1 on."""
+        return self._files.line_before((path, etag), offset)
+
+    def note_line(self, path: str, etag: str, offset: int, number: int) -> None:
+        """Notes the number of the line that begins at an offset."""
+        self._files.note_line((path, etag), offset, number)
+
     def measure(self, path: str, etag: str, size: int) -> Measure:
         """How much a file holds that is stored with so many bytes. Decompresses it once, if it is compressed, in bounded memory.
 
@@ -131,10 +151,10 @@ class Contents:
         compression = self._note_compression(path, head)
         if compression and len(head.data) < min(head.size, BLOCK):
             head = self._storage.read(path, 0, BLOCK)
-        if head.etag != etag:
-            raise FileChanged("changed since it was listed")
         if not compression:
             return Measure(size)
+        if head.etag != etag:
+            raise FileChanged("changed since it was listed")
         if len(head.data) == head.size:
             self._files.keep(key, head)
         try:
@@ -147,7 +167,7 @@ class Contents:
     def _measure(self, reader: Reader, compression: str) -> Measure:
         starts: list[int] = []
         line_end = checked = 0
-        following = self._lines_apart
+        following = self.lines_apart
         try:
             while piece := reader.next():
                 end = reader.offset
@@ -156,7 +176,7 @@ class Contents:
                     checked = line_end
                 while end >= following and (newline := piece.find(b"\n", max(following - 1 - start, 0))) >= 0:
                     starts.append(start + newline + 1)
-                    following = starts[-1] + self._lines_apart
+                    following = starts[-1] + self.lines_apart
                 line_end = start + piece.rfind(b"\n") + 1 if b"\n" in piece else line_end
                 if reader.member.content == end:
                     checked = line_end

@@ -167,6 +167,7 @@ class OpenFiles:
         self._compression: _Remembered[str] = _Remembered()
         self._members: _Remembered[list[Member]] = _Remembered()
         self._measures: _Remembered[Measure] = _Remembered()
+        self._lines: _Remembered[list[tuple[int, int]]] = _Remembered()
         self._kept: dict[Key, Content] = {}
         self._kept_bytes = 0
 
@@ -174,7 +175,7 @@ class OpenFiles:
         """Lets go of everything."""
         with self._lock:
             self._readers.clear()
-            for remembered in (self._compression, self._members, self._measures, self._kept):
+            for remembered in (self._compression, self._members, self._measures, self._lines, self._kept):
                 remembered.clear()
             self._kept_bytes = 0
 
@@ -206,6 +207,7 @@ class OpenFiles:
         """Drops what was held of a content that is no more."""
         with self._lock:
             self._readers = [reader for reader in self._readers if reader.key != key]
+            self._compression.pop(key, None)
             self._drop_kept(key)
 
     def note_member(self, key: Key, member: Member) -> None:
@@ -234,6 +236,21 @@ class OpenFiles:
     def note_measure(self, key: Key, measure: Measure) -> None:
         with self._lock:
             self._measures.note(key, measure)
+
+    def line_before(self, key: Key, offset: int) -> tuple[int, int]:
+        """The last known line up to an offset: where it begins, and its number."""
+        with self._lock:
+            known = self._lines.get(key, [])
+            place = bisect_right(known, offset, key=lambda line: line[0])
+            return known[place - 1] if place else (0, 1)
+
+    def note_line(self, key: Key, offset: int, number: int) -> None:
+        with self._lock:
+            known = self._lines.get(key, [])
+            place = bisect_right(known, offset, key=lambda line: line[0])
+            if not place or known[place - 1][0] != offset:
+                known.insert(place, (offset, number))
+                self._lines.note(key, known)
 
     def keep(self, key: Key, whole: Content) -> None:
         """Keeps a small file as it is stored, as long as there is room."""

@@ -1,4 +1,4 @@
-"""Whatever a compressed file is made of, and however it comes in blocks, its content is read whole, or it is said what is wrong."""
+"""A compressed file is read whole, whatever it is made of and in what blocks it comes, or it is said what is wrong with it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from transforms.storage import compression
 from transforms.storage.compression import (
     Decompressor,
     Member,
-    Truncated,
     Unreadable,
     compression_of,
     compression_of_name,
     is_cut_head,
 )
 
+BEGINNING = Member()
 CONTENTS = st.one_of(
     st.binary(max_size=300),
     st.integers(0, 40_000).map(lambda size: b'{"type":"log","level":"info"}\n' * (size // 30)),
@@ -58,7 +58,7 @@ def in_blocks(data: bytes, sizes: Iterable[int]) -> Iterator[bytes]:
         start += 1000
 
 
-def read(stored: bytes, sizes: Iterable[int] = (), member: Member = Member()) -> bytes:
+def read(stored: bytes, sizes: Iterable[int] = (), member: Member = BEGINNING) -> bytes:
     decompressor = Decompressor(in_blocks(stored, sizes), member)
     pieces = []
     while piece := decompressor.read():
@@ -157,7 +157,7 @@ def test_what_is_behind_the_last_member_is_not_lost_without_a_word(behind: bytes
 
 def test_a_window_that_takes_too_much_memory_is_refused() -> None:
     assert read(zstd_frame(b"x" * 1000, window_log=27)) == b"x" * 1000
-    with pytest.raises(Unreadable, match="window of more than 128 MiB .* zstd --long=27 at most"):
+    with pytest.raises(Unreadable, match=r"window of more than 128 MiB .* zstd --long=27 at most"):
         read(zstd_frame(b"x" * 1000, window_log=28))
 
 

@@ -80,7 +80,7 @@ def test_any_range_is_that_of_the_content(
     path = tmp_path_factory.mktemp("contents") / name
     path.write_bytes(compress(content, stored_as, cuts=members) if stored_as else content)
     contents = contents_of(LocalStorage(str(path.parent)), lines_apart=500)
-    if not stored_as and name == "f.jsonl" or content:
+    if (not stored_as and name == "f.jsonl") or content:
         assert measure(contents, path) == (len(content), len(content))
     for start, length, back in ranges:
         end = start + length
@@ -284,7 +284,7 @@ def test_lines_are_found_where_a_compressed_file_may_be_cut(
     assert found.size == len(content)
     expected = []
     target = apart
-    while 0 <= (newline := content.find(b"\n", target - 1)):
+    while (newline := content.find(b"\n", target - 1)) >= 0:
         expected.append(newline + 1)
         target = newline + 1 + apart
     assert list(found.line_starts) == expected
