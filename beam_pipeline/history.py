@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -133,7 +132,7 @@ class History:
 
     def name_of(self, root: str) -> str:
         """What the input in a directory is called; the directory itself when nothing was loaded from there."""
-        return find_input(self._client, root, open_storage(root).identity() if os.path.isdir(root) else "")[0]
+        return find_input(self._client, root, open_storage(root).identity())[0]
 
     def states(self, input: str = "") -> list[StateTotals]:
         """How many loads are in each state, and what they hold together; states that none is in are left out."""

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta, timezone
 from dateutil.parser import isoparser
 
 from transforms.events import EVENT_TYPES
+from transforms.storage.urls import url_problem
 
 MAX_WHOLE = (1 << 63) - 1
 MAX_DAYS = 36_500
@@ -99,6 +100,13 @@ def event_types(text: str) -> tuple[str, ...]:
     if unknown or not chosen:
         raise argparse.ArgumentTypeError(f"{shown(text)} must be some of {','.join(EVENT_TYPES)}, with commas between")
     return chosen
+
+
+def place(text: str) -> str:
+    """A directory, or the URL of a bucket."""
+    if problem := url_problem(text):
+        raise argparse.ArgumentTypeError(problem)
+    return text
 
 
 def choice(*words: str) -> Callable[[str], str]:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from beam_pipeline.generate import DIALECTS
-from beam_pipeline.option_values import choice, event_types, instant, number, seconds, shown, size, whole
+from beam_pipeline.option_values import choice, event_types, instant, number, place, seconds, shown, size, whole
 from beam_pipeline.schema.options import DEFAULT_DEDUP_WINDOW
 from transforms.clickhouse import ClickHouseConfig
 from transforms.config import LEASE_S, MIB, IngestConfig, InvalidConfig
 from transforms.events import EVENT_TYPES
-from transforms.storage import StorageError, open_storage
+from transforms.storage import StorageError, input_root, is_url, open_storage
+from transforms.storage.urls import missing_library
 
 _PASSWORD = re.compile(r"^-*\w*(password|passwd)\w*$", re.IGNORECASE)
 
@@ -166,7 +167,12 @@ def _refuse_passwords(names: Container[str], arguments: Iterable[str]) -> None:
 
 
 INPUT = Option(
-    "input", str, None, "directory of event files: holds trace/, span/, log/, metric/, score/", "INGEST_INPUT", "DIR"
+    "input",
+    place,
+    None,
+    "directory, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX of event files: holds trace/, span/, log/, metric/, score/",
+    "INGEST_INPUT",
+    "DIR",
 )
 
 JSON = Option("json", None, False, "print one JSON object on standard output")
@@ -182,7 +188,7 @@ CONNECTION = (
         "clickhouse_url",
         str,
         None,
-        "chdb:///path for an embedded database, or http(s)://host:port; default: an embedded database beside the input",
+        "chdb:///path for an embedded database, or http(s)://host:port; default: an embedded database beside the input directory",
         "CLICKHOUSE_URL",
         "URL",
     ),
@@ -267,11 +273,6 @@ INGEST = (
 )
 
 
-def local_path(directory: str) -> str:
-    """The input directory as the load log knows it: absolute and without links, so that each has one name only."""
-    return os.path.realpath(directory.removeprefix("file://"))
-
-
 CHECK = Option("check", None, False, "change nothing; tell whether everything is up to date")
 CONFIRM = Option("confirm", str, None, "the name of the database, to show that it is meant", "", "DATABASE")
 SCHEMA = (
@@ -320,7 +321,10 @@ def input_problems(directory: str) -> list[str]:
         open_storage(directory)
     except StorageError as error:
         return [str(error)]
-    path = local_path(directory)
+    if is_url(directory):
+        missing = missing_library(directory)
+        return [f"--input: {missing}"] if missing else []
+    path = input_root(directory)
     if os.path.isdir(path):
         return []
     what = "is not a directory" if os.path.exists(path) else "does not exist"
@@ -331,7 +335,8 @@ def clickhouse_config(values: Mapping[str, Any]) -> ClickHouseConfig:
     """The connection that these option values describe; without a URL, an embedded database beside the input."""
     url = values.get("clickhouse_url")
     if not url:
-        url = _url_beside(local_path(values["input"])) if values.get("input") else ""
+        beside = values.get("input") and not is_url(values["input"])
+        url = _url_beside(input_root(values["input"])) if beside else ""
     return ClickHouseConfig(
         url=url,
         user=values["clickhouse_user"],
@@ -353,9 +358,14 @@ def connection_problems(values: Mapping[str, Any]) -> list[str]:
     """Why these option values cannot make a connection."""
     if not values.get("clickhouse_url") and not values.get("input"):
         return ["--clickhouse_url: is missing, and there is no --input beside which an embedded database could be"]
-    if not values.get("clickhouse_url") and "?" in os.path.dirname(local_path(values["input"])):
+    if not values.get("clickhouse_url") and is_url(values["input"]):
         return [
-            f"--input: {local_path(values['input'])} is below a directory with a question mark in its name, where the "
+            f"--clickhouse_url: is missing, and an embedded database cannot be beside {values['input']}; give the URL of a "
+            "server, http(s)://host:port, or a place on this machine, chdb:///path, and the same one each time"
+        ]
+    if not values.get("clickhouse_url") and "?" in os.path.dirname(input_root(values["input"])):
+        return [
+            f"--input: {input_root(values['input'])} is below a directory with a question mark in its name, where the "
             "embedded engine cannot open a database; give another place for it: --clickhouse_url=chdb:///path"
         ]
     return clickhouse_config(values).problems()
@@ -369,7 +379,7 @@ def ingest_config(values: Mapping[str, Any]) -> IngestConfig:
         problems.append(f"--max_files: {values['max_files']} must be at least 1")
     try:
         config = IngestConfig(
-            input=local_path(values["input"] or ""),
+            input=input_root(values["input"] or ""),
             clickhouse=clickhouse_config(values),
             event_types=tuple(values["event_types"]),
             project_id=values["project_id"],

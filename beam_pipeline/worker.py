@@ -197,7 +197,7 @@ class IngestionWorker:
             # A run of its own each time: it takes up again what failed in the one before.
             run_id=uuid.uuid4().hex,
             input_name=self._input_name(),
-            looked_at_ms=int(started * 1000),
+            looked_at_ms=open_storage(self.config.input).now_ms(),
         )
         if self._journal is None or self._journal.input != config.name:
             self._journal = config.journal(self.client)

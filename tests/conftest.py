@@ -17,6 +17,7 @@ from hypothesis import settings
 
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
 from tests.support.databases import FOR_EVER, empty_tables, fresh_database, make_database_to_copy, make_tables
+from tests.support.object_stores import gcs_server, s3_server
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 
 # How long an example takes says how busy the machine is.
@@ -145,6 +146,20 @@ def emptied(shared: ClickHouse) -> ClickHouse:
 def database_to_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of an embedded database that has all tables and that nobody has open, for `copy_database`."""
     return make_database_to_copy(tmp_path_factory.mktemp("tables") / "clickhouse")
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The URL of an S3 on this machine."""
+    with s3_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def gcs() -> Iterator[str]:
+    """The URL of a Google Cloud Storage on this machine."""
+    with gcs_server() as url:
+        yield url
 
 
 @pytest.fixture

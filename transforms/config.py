@@ -12,6 +12,8 @@ from transforms.clickhouse import ClickHouseConfig
 from transforms.events import EVENT_TYPES
 from transforms.loads.journal import Journal
 from transforms.loads.log import LoadLog
+from transforms.storage import input_root, is_url
+from transforms.storage.urls import url_problem
 
 if TYPE_CHECKING:
     from transforms.clickhouse import ClickHouse
@@ -37,7 +39,7 @@ class IngestConfig:
     """The configuration of one run of the pipeline. Raises InvalidConfig with everything that is wrong with it."""
 
     input: str
-    """The input directory, absolute: where it is now."""
+    """The input directory, absolute, or the URL of a bucket: where it is now."""
     clickhouse: ClickHouseConfig
     input_name: str = ""
     """What the journal and the load log call the input, wherever it is mounted; '' for `input` itself."""
@@ -90,6 +92,8 @@ class IngestConfig:
     """Days that ClickHouse keeps each event type. Absent: for ever. 0: nobody knows, by rules that are not ours."""
 
     def __post_init__(self) -> None:
+        if is_url(self.input):
+            object.__setattr__(self, "input", input_root(self.input))  # paths within it are told by how it begins
         problems = self._problems()
         if problems:
             raise InvalidConfig(problems)
@@ -104,6 +108,8 @@ class IngestConfig:
             "max_line_bytes": self.max_line_bytes,
         }
         found = [f"--{name}: {value} must be at least 1" for name, value in numbers.items() if value < 1]
+        if problem := url_problem(self.input):
+            found.append(f"--input: {problem}")
         if self.block_bytes > MAX_BLOCK_BYTES:
             found.append(f"--block_bytes: {self.block_bytes} must be at most {MAX_BLOCK_BYTES}: it is held in memory")
         if self.block_bytes > self.load_bytes:

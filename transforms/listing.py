@@ -7,7 +7,6 @@ import heapq
 import os
 import pickle
 import tempfile
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -49,7 +48,7 @@ def match_files(
     """
     others = tuple(event_type for event_type in EVENT_TYPES if event_type not in config.event_types)
     ignored = _only_in_range(config, on_ignored) if on_ignored else None
-    now_ms = time.time() * 1000 if config.looked_at_ms is None else config.looked_at_ms
+    now_ms = storage.now_ms() if config.looked_at_ms is None else config.looked_at_ms
     for file in storage.list_pending(config.event_types, config.project_id, on_error, ignored, other_types=others):
         if (
             not _in_range(config, file.timestamp_ms)

@@ -11,9 +11,10 @@ from beam_pipeline.commands.base import (
     print_text,
     where,
 )
-from beam_pipeline.options import CONFIRM, CONNECTION, INPUT, OUTPUT, OptionsError, local_path
+from beam_pipeline.options import CONFIRM, CONNECTION, INPUT, OUTPUT, OptionsError
 from beam_pipeline.runs_under_way import refuse_runs
 from beam_pipeline.schema import connect_if_there, drop_all_tables
+from transforms.storage import input_root
 
 
 def run(invocation: Invocation) -> int:
@@ -28,7 +29,7 @@ def run(invocation: Invocation) -> int:
     client = connect_if_there(config)
     if client is not None:
         with client:
-            refuse_runs(client, *([local_path(values["input"])] if values["input"] else []))
+            refuse_runs(client, *([input_root(values["input"])] if values["input"] else []))
             dropped = drop_all_tables(client, confirm=values["confirm"])
     if values["json"]:
         print_json({"dropped": dropped})

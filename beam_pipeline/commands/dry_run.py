@@ -17,7 +17,7 @@ from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
 from transforms.listing import match_files
 from transforms.loads.runs import live_runs
-from transforms.storage import Storage, open_storage
+from transforms.storage import Storage, is_url, open_storage
 from transforms.storage.ignored_files import IgnoredFile
 
 _MOST_IN_JSON = 10_000
@@ -47,6 +47,8 @@ def dry_run(config: IngestConfig, *, as_json: bool) -> int:
     """Prints what would be loaded, and returns the exit code: 1 when that cannot be said for sure."""
     report.clear()
     storage = open_storage(config.input)
+    if is_url(config.input):
+        storage.check_writable()  # one error in place of one for each type
     listed: list[dict[str, str]] = []
 
     def on_ignored(file: IgnoredFile) -> None:

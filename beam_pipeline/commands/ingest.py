@@ -48,7 +48,7 @@ from beam_pipeline.worker import IngestionWorker, ProcessingResult
 from transforms import interrupt, metrics, report
 from transforms.config import IngestConfig
 from transforms.listing import match_files
-from transforms.storage import StorageError, open_storage
+from transforms.storage import StorageError, is_url, open_storage
 
 _LOOK_EVERY_S = 0.2
 _NAMED_ERRORS = 20
@@ -134,6 +134,8 @@ def run(invocation: Invocation) -> int:
 
 def _import_beam_meanwhile(config: IngestConfig) -> None:
     """Imports Beam in a thread, if there is something to load, while the database is opened."""
+    if is_url(config.input):
+        return  # one look costs time and money there
     with suppress(StorageError, OSError):  # the run itself tells of them
         if next(match_files(open_storage(config.input), config, lambda path, reason: None), None):
             module = "beam_pipeline.run_pipeline"
@@ -234,6 +236,8 @@ def _quoted(path: str) -> str:
 
 
 def _hint(config: IngestConfig) -> str:
+    if is_url(config.input):
+        return f" (files are pending as {config.event_types[0]}/PROJECT/NAME.jsonl)"
     if any(os.path.isdir(os.path.join(config.input, event_type)) for event_type in config.event_types):
         return ""
     if os.path.isdir(os.path.join(config.input, "observability")):

@@ -15,7 +15,7 @@ from beam_pipeline.commands.base import (
     print_text,
     where,
 )
-from beam_pipeline.options import CHECK, CONNECTION, INPUT, OUTPUT, SCHEMA, OptionsError, local_path
+from beam_pipeline.options import CHECK, CONNECTION, INPUT, OUTPUT, SCHEMA, OptionsError
 from beam_pipeline.runs_under_way import refuse_older_runs
 from beam_pipeline.schema import (
     SchemaOptions,
@@ -25,6 +25,7 @@ from beam_pipeline.schema import (
     run_migrations,
 )
 from transforms.clickhouse import ClickHouseConfig
+from transforms.storage import input_root
 
 
 def schema_options(values: Mapping[str, Any], config: ClickHouseConfig) -> SchemaOptions:
@@ -51,7 +52,7 @@ def run(invocation: Invocation) -> int:
     if values["check"]:
         return _check(config, as_json=values["json"])
     with connect_or_create(config, cluster=options.cluster) as client:
-        refuse_older_runs(client, *([local_path(values["input"])] if values["input"] else []))
+        refuse_older_runs(client, *([input_root(values["input"])] if values["input"] else []))
         report = run_migrations(client, options)
     if values["json"]:
         print_json({"applied": report.applied, "changed": report.changed})

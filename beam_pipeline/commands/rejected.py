@@ -24,9 +24,10 @@ from beam_pipeline.commands.base import (
 from beam_pipeline.commands.tables import FIXED, NUMBER, Column, is_terminal, print_table
 from beam_pipeline.commands.times import TZ, TimeColumn
 from beam_pipeline.history import History, RejectedFilter
-from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, REJECTED, OptionsError, local_path
+from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, REJECTED, OptionsError
 from beam_pipeline.schema import connect_if_there
 from beam_pipeline.wording import counted
+from transforms.storage import input_root
 
 
 def rejected_filter(values: Mapping[str, Any]) -> RejectedFilter:
@@ -35,7 +36,7 @@ def rejected_filter(values: Mapping[str, Any]) -> RejectedFilter:
     if file and os.path.exists(file):
         file = os.path.realpath(file)
     return RejectedFilter(
-        input=local_path(values["input"]) if values["input"] else "",
+        input=input_root(values["input"]) if values["input"] else "",
         file=file,
         line=values["line"],
         reason=values["reason"] or "",

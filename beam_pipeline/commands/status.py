@@ -22,13 +22,13 @@ from beam_pipeline.commands.base import (
 from beam_pipeline.commands.tables import FIXED, NUMBER, Column, print_table
 from beam_pipeline.commands.times import TZ, TimeColumn
 from beam_pipeline.history import FileProblem, History, LoadRecord, StateTotals
-from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, local_path
+from beam_pipeline.options import CONNECTION, INPUT, OUTPUT
 from beam_pipeline.schema import connect_if_there
 from beam_pipeline.wording import counted
 from transforms.events import EVENT_TYPES
 from transforms.loads.journal import Journal, Tail
 from transforms.loads.runs import Owner, live_runs
-from transforms.storage import Storage, open_storage
+from transforms.storage import Storage, StorageError, input_root, is_url, open_storage
 from transforms.storage.ignored_files import IgnoredFiles, IgnoredGroup
 
 if TYPE_CHECKING:
@@ -78,6 +78,12 @@ def pending_files(storage: Storage) -> Pending:
     """Counts the files that wait now."""
     found = Pending()
     ignored = IgnoredFiles()
+    if is_url(storage.root):
+        try:
+            storage.check_writable()
+        except StorageError as error:
+            found.errors[storage.root] = str(error).removeprefix(f"--input: {storage.root}: ")
+            return found
     for file in storage.list_pending(EVENT_TYPES, None, found.errors.__setitem__, ignored.add):
         found.files += 1
         found.bytes += file.size
@@ -88,9 +94,7 @@ def pending_files(storage: Storage) -> Pending:
 
 def input_status(client: ClickHouse | None, name: str, directory: str) -> InputStatus:
     """What there is to say about an input and the directory that it is; without a client, what is in the directory."""
-    storage = open_storage(directory)
-    here = os.path.isdir(directory)
-    pending = pending_files(storage) if here else None
+    pending = pending_files(open_storage(directory)) if is_url(directory) or os.path.isdir(directory) else None
     if client is None:
         return InputStatus(directory, pending, [], {}, [], [], [], [])
     history = History(client)
@@ -118,7 +122,7 @@ def run(invocation: Invocation) -> int:
     """Prints the state of one input, or of all that the database knows."""
     values = invocation.values
     config = checked_connection(values)
-    chosen = [local_path(values["input"])] if values["input"] else []
+    chosen = [input_root(values["input"])] if values["input"] else []
     # One try is enough for somebody who waits at a terminal.
     client = connect_if_there(replace(config, retry_attempts=1))
     with client or nullcontext():

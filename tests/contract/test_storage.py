@@ -1,61 +1,87 @@
-"""One suite for every kind of storage: what the pipeline rests on when it lists, reads and moves."""
+"""One suite for every kind of storage: what the pipeline rests on when it lists, reads and moves.
+
+What only a file system has is in `test_storage_local.py` and `test_storage_links.py`, what only object stores have in
+`test_object_stores.py`.
+"""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import pickle
 import threading
-from pathlib import Path
+import time
 
 import pytest
 
-from tests.support.version_01.live_run import LiveRun
+from tests.support.places import LocalPlace, Place
 from transforms.events import EVENT_TYPES
-from transforms.storage import FileChanged, Moved, Storage, StorageError, file_timestamp_ms, open_storage
+from transforms.storage import FileChanged, Moved, PendingFile, file_timestamp_ms, numbered, open_storage
 from transforms.storage.ignored_files import IgnoredFile
-from transforms.storage.local import LocalStorage
 
 NAME = "20261120T120000Z_ab12.jsonl"
 TYPES = ("trace", "log")
 
 
-def put(root: Path, path: str, content: bytes = b"{}\n") -> str:
-    target = root / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(content)
-    return str(target)
+def pending(place: Place, project: str | None = None) -> list[PendingFile]:
+    return sorted(place.storage.list_pending(TYPES, project, lambda path, reason: pytest.fail(f"{path}: {reason}")))
 
 
-def listed(storage: Storage, project: str | None = None) -> tuple[list[str], dict[str, str]]:
-    errors: dict[str, str] = {}
-    files = sorted(storage.list_pending(TYPES, project, errors.__setitem__))
-    return [os.path.relpath(file.path, storage.root) for file in files], errors
+def listed(place: Place, project: str | None = None) -> list[str]:
+    return [place.within(file.path) for file in pending(place, project)]
 
 
-def test_lists_pending_files_of_the_types_and_nothing_else(root: Path, storage: Storage) -> None:
-    put(root, f"trace/p1/{NAME}")
-    put(root, f"log/p2/{NAME}")
-    put(root, f"log/p2/processed/{NAME}")
-    put(root, f"metric/p1/{NAME}")
-    put(root, "trace/p1/.20261120T120000Z_cd.jsonl")
-    put(root, "trace/p1/20261120T120000Z_cd.jsonl.tmp")
-    put(root, f"trace/{NAME}")
-    assert listed(storage) == ([f"log/p2/{NAME}", f"trace/p1/{NAME}"], {})
-    assert listed(storage, "p1") == ([f"trace/p1/{NAME}"], {})
+def etag(place: Place, path: str) -> str:
+    found = place.storage.etag(path)
+    assert found is not None
+    return found
 
 
-def test_orders_by_the_time_in_the_name_then_by_path(root: Path, storage: Storage) -> None:
-    put(root, "trace/p1/20261120T120001Z_aa.jsonl")
-    put(root, "trace/p2/20261120T120000Z_bb.jsonl")
-    put(root, "log/p1/20261120T120001Z_aa.jsonl")
-    os.utime(put(root, "log/p1/no-time.jsonl"), (1, 1))
-    assert listed(storage)[0] == [
+def moved(place: Place, path: str, directory: str = "processed") -> str:
+    done = place.storage.move(path, etag(place, path), directory)
+    assert done.now
+    return place.within(done.target)
+
+
+# Listing
+
+
+def test_lists_pending_files_of_the_types_and_nothing_else(place: Place) -> None:
+    place.put(f"trace/p1/{NAME}")
+    place.put(f"log/p2/{NAME}")
+    place.put(f"log/p2/processed/{NAME}")
+    place.put(f"metric/p1/{NAME}")
+    place.put("trace/p1/.20261120T120000Z_cd.jsonl")
+    place.put("trace/p1/20261120T120000Z_cd.jsonl.tmp")
+    place.put(f"trace/{NAME}")
+    assert listed(place) == [f"log/p2/{NAME}", f"trace/p1/{NAME}"]
+    assert listed(place, "p1") == [f"trace/p1/{NAME}"]
+
+
+def test_an_input_that_is_empty_has_no_files(place: Place) -> None:
+    place.storage.check_writable()
+    assert listed(place) == [] and listed(place, "p1") == []
+
+
+def test_orders_by_the_time_in_the_name_then_by_path(place: Place) -> None:
+    place.put("trace/p1/20991120T120001Z_aa.jsonl")
+    place.put("trace/p2/20991120T120000Z_bb.jsonl")
+    place.put("log/p1/20991120T120001Z_aa.jsonl")
+    place.put("log/p1/no-time.jsonl")
+    assert listed(place) == [
         "log/p1/no-time.jsonl",
-        "trace/p2/20261120T120000Z_bb.jsonl",
-        "log/p1/20261120T120001Z_aa.jsonl",
-        "trace/p1/20261120T120001Z_aa.jsonl",
+        "trace/p2/20991120T120000Z_bb.jsonl",
+        "log/p1/20991120T120001Z_aa.jsonl",
+        "trace/p1/20991120T120001Z_aa.jsonl",
     ]
+
+
+def test_a_listing_tells_what_a_file_is(place: Place) -> None:
+    path = place.put(f"log/p 1/{NAME}", b"0123456789")
+    (file,) = pending(place)
+    assert (file.path, file.event_type, file.project_id, file.size) == (path, "log", "p 1", 10)
+    assert file.etag == etag(place, path) == place.storage.read(path, 0, 3).etag
+    assert abs(place.storage.now_ms() - time.time() * 1000) < 60_000, "one machine, one clock"
+    assert -2_000 <= place.storage.now_ms() - file.modified_ms < 60_000
 
 
 def test_a_name_with_an_impossible_time_goes_by_its_modification_time() -> None:
@@ -64,203 +90,34 @@ def test_a_name_with_an_impossible_time_goes_by_its_modification_time() -> None:
     assert file_timestamp_ms("events.jsonl", 7) == 7
 
 
-def test_names_what_cannot_be_a_file_and_lists_the_rest(root: Path, storage: Storage) -> None:
-    put(root, f"trace/p1/{NAME}")
-    (root / "trace/p1/x.jsonl").mkdir()
-    (root / "trace/p1/gone.jsonl").symlink_to(root / "nowhere")
-    os.mkfifo(root / "trace/p1/pipe.jsonl")
-    files, errors = listed(storage)
-    assert files == [f"trace/p1/{NAME}"]
-    assert errors == {
-        str(root / "trace/p1/x.jsonl"): "is not a regular file",
-        str(root / "trace/p1/pipe.jsonl"): "is not a regular file",
-        str(root / "trace/p1/gone.jsonl"): "is a link to a file that does not exist",
-    }
+ODD_NAMES = [
+    *(
+        "a b.jsonl",
+        "a+b.jsonl",
+        "a%2Fb.jsonl",
+        "a&b=c.jsonl",
+        "ä€😀.jsonl",
+        "a'b\"c.jsonl",
+        "a;b,c@d$e.jsonl",
+        "a\\b.jsonl",
+    ),
+    *("a?b.jsonl", "a#1.jsonl", "[a]*.jsonl", "{a}.jsonl", "a~b.jsonl", "<a>.jsonl"),
+]
 
 
-def test_reads_ranges(root: Path, storage: Storage) -> None:
-    path = put(root, f"trace/p1/{NAME}", b"0123456789")
-    assert storage.read(path, 0, 10).data == b"0123456789"
-    assert storage.read(path, 3, 5).data == b"34"
-    assert storage.read(path, 8, 99).data == b"89"
-    assert storage.read(path, 10, 12).data == b""
-
-
-def test_the_etag_changes_with_the_content(root: Path, storage: Storage) -> None:
-    path = put(root, f"trace/p1/{NAME}", b"one\n")
-    first = storage.etag(path)
-    assert first is not None and first == storage.etag(path)
-    with open(path, "ab") as file:
-        file.write(b"two\n")
-    assert storage.etag(path) != first
-    assert storage.etag(path + ".none") is None
-
-
-def moved(storage: Storage, path: str) -> str:
-    done = storage.move(path, storage.etag(path) or "")
-    assert done.now
-    return done.target
-
-
-def test_moves_keep_the_name_and_the_etag(root: Path, storage: Storage) -> None:
-    path = put(root, f"trace/p1/{NAME}", b"one\n")
-    etag = storage.etag(path)
-    target = moved(storage, path)
-    assert target == str(root / "trace/p1/processed" / NAME)
-    assert storage.etag(target) == etag and not os.path.exists(path)
-
-
-def test_a_move_never_overwrites(root: Path, storage: Storage) -> None:
-    for number, content in enumerate((b"one\n", b"two\n", b"three\n")):
-        target = moved(storage, put(root, f"trace/p1/{NAME}", content))
-        assert Path(target).read_bytes() == content
-        assert os.path.basename(target) == (NAME if number == 0 else f"20261120T120000Z_ab12.{number + 1}.jsonl")
-    assert Path(root / "trace/p1/processed" / NAME).read_bytes() == b"one\n"
-
-
-def test_a_move_can_be_repeated_after_it_was_done(root: Path, storage: Storage) -> None:
-    path = put(root, f"trace/p1/{NAME}")
-    etag = storage.etag(path) or ""
-    target = storage.move(path, etag).target
-    assert storage.move(path, etag) == Moved(target, now=False)
-    put(root, f"trace/p1/{NAME}", b"another file under the same name\n")
-    assert storage.move(path, etag) == Moved(target, now=False)
-    assert os.path.exists(path)
-
-
-def test_a_move_that_was_cut_in_the_middle_is_finished(root: Path, storage: Storage) -> None:
-    path = put(root, f"trace/p1/{NAME}")
-    etag = storage.etag(path) or ""
-    (root / "trace/p1/processed").mkdir()
-    os.link(path, root / "trace/p1/processed" / NAME)
-    assert storage.move(path, etag) == Moved(str(root / "trace/p1/processed" / NAME), now=True)
-    assert not os.path.exists(path)
-
-
-def test_a_file_that_changed_is_neither_moved_nor_deleted(root: Path, storage: Storage) -> None:
-    path = put(root, f"trace/p1/{NAME}", b"one\n")
-    etag = storage.etag(path) or ""
-    put(root, f"trace/p1/{NAME}", b"one and more\n")
-    with pytest.raises(FileChanged):
-        storage.move(path, etag)
-    with pytest.raises(FileChanged):
-        storage.delete(path, etag)
-    assert Path(path).read_bytes() == b"one and more\n"
-
-
-def test_a_file_that_is_gone_is_moved_nowhere_and_deleted_already(root: Path, storage: Storage) -> None:
-    assert storage.move(str(root / "trace/p1" / NAME), "some-etag") == Moved("", now=False)
-    assert not storage.delete(str(root / "trace/p1" / NAME), "some-etag")
-
-
-def test_many_movers_of_one_file_agree_on_one_target(root: Path, storage: Storage) -> None:
-    for number in range(20):
-        path = put(root, f"trace/p1/{number}.jsonl")
-        etag = storage.etag(path) or ""
-        targets: list[Moved] = []
-        threads = [
-            threading.Thread(target=lambda p=path, e=etag, t=targets: t.append(storage.move(p, e)))  # type: ignore[misc]
-            for _ in range(4)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert {done.target for done in targets} == {str(root / f"trace/p1/processed/{number}.jsonl")}
-        assert sorted(done.now for done in targets) == [False, False, False, True]
-    assert len(os.listdir(root / "trace/p1/processed")) == 20
-
-
-def test_nothing_is_written_but_where_files_are_moved(root: Path, storage: Storage) -> None:
-    path = put(root, f"trace/p1/{NAME}")
-    storage.check_writable()
-    assert storage.older_runs() == [] and storage.identity()
-    assert os.listdir(root) == ["trace"]
-    moved(storage, path)
-    assert os.listdir(root) == ["trace"] and os.listdir(root / "trace/p1") == ["processed"]
-
-
-def test_a_directory_is_known_by_what_it_is_and_not_by_its_path(root: Path, storage: Storage) -> None:
-    known = storage.identity()
-    put(root, f"trace/p1/{NAME}")
-    assert storage.identity() == known
-    elsewhere = root.rename(root.parent / "elsewhere")
-    assert open_storage(str(elsewhere)).identity() == known
-    root.mkdir()
-    assert open_storage(str(root)).identity() != known
-    (root.parent / "link").symlink_to(elsewhere)
-    assert open_storage(str(root.parent / "link")).identity() == known
-
-
-def test_a_new_directory_is_not_one_that_was_removed(root: Path, storage: Storage) -> None:
-    """A file system gives the number of one to the next."""
-    known = set()
-    for number in range(50):
-        directory = root / str(number)
-        directory.mkdir()
-        known.add(open_storage(str(directory)).identity())
-        directory.rmdir()
-    assert len(known) == 50
-
-
-def test_runs_of_version_01_are_told_for_as_long_as_they_live(root: Path, storage: Storage) -> None:
-    with LiveRun(root, "one") as one, LiveRun(root, "two", shard="log-0") as two:
-        assert storage.older_runs() == storage.older_runs() == ["one", "two"], "a look leaves them as they are"
-        two.kill()
-        assert storage.older_runs() == ["one"] and two.run_file.exists()
-        one.stop()
-        assert storage.older_runs() == []
-
-
-LOOK = """
-import sys
-from transforms.storage import open_storage
-storage = open_storage(sys.argv[1])
-print("ready", flush=True)
-sys.stdin.readline()
-print({run for _ in range(5000) for run in storage.older_runs()})
-"""
-
-
-def test_what_a_killed_run_of_version_01_left_is_no_run_however_many_look_at_once(root: Path, storage: Storage) -> None:
-    killed = LiveRun(root, "killed")
-    killed.start()
-    killed.kill()
-    looking = [
-        subprocess.Popen(
-            [sys.executable, "-c", LOOK, str(root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(2)
-    ]
-    for process in looking:
-        assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    for process in looking:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    assert [process.communicate()[0] for process in looking] == ["set()\n"] * 2
-
-
-def test_what_cannot_be_an_input_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="does not exist"):
-        LocalStorage(str(tmp_path / "none")).check_writable()
-    (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="is not a directory"):
-        LocalStorage(str(tmp_path / "file")).check_writable()
-    with pytest.raises(StorageError, match="scheme 'ftp'"):
-        open_storage("ftp://host/dir")
-
-
-def ignored(storage: Storage, types: tuple[str, ...] = EVENT_TYPES, project: str | None = None) -> dict[str, str]:
-    """What is ignored, by its path below the root: the reason, and the hint."""
-    found: list[IgnoredFile] = []
-    others = tuple(kind for kind in EVENT_TYPES if kind not in types)
-    list(
-        storage.list_pending(types, project, lambda path, reason: pytest.fail(reason), found.append, other_types=others)
-    )
-    short = {os.path.relpath(file.path, storage.root): f"{file.reason.value}: {file.hint}" for file in found}
-    assert len(short) == len(found), "something was listed twice"
-    return short
+def test_a_name_may_have_any_character(place: Place) -> None:
+    """It is listed, read, moved and deleted by it."""
+    for name in ODD_NAMES:
+        place.put(f"trace/p 1/{name}", name.encode())
+    files = pending(place)
+    assert sorted(place.within(file.path) for file in files) == sorted(f"trace/p 1/{name}" for name in ODD_NAMES)
+    for file in files:
+        name = file.path.rpartition("/")[2]
+        assert place.storage.read(file.path, 0, 99).data == name.encode()
+        target = place.storage.move(file.path, file.etag).target
+        assert target == place.path(f"trace/p 1/processed/{name}")
+        assert place.storage.delete(target, etag(place, target))
+    assert place.names() == []
 
 
 ODD = {
@@ -290,43 +147,195 @@ ODD = {
 }
 
 
-def test_each_file_that_is_not_loaded_is_told_once_with_the_reason(root: Path, storage: Storage) -> None:
-    for path in ODD:
-        put(root, path)
-    put(root, f"trace/p1/{NAME}")
-    put(root, "trace/p1/no-time.jsonl")
-    put(root, f"trace/p1/processed/{NAME}")
-    put(root, f"trace/p1/processed/{NAME}.gz")
-    put(root, f"logs/p1/processed/{NAME}")
-    put(root, f"trace/p1/sub/processed/{NAME}")
-    put(root, "package.json")
-    put(root, ".git/config.jsonl")
-    put(root, "docs/api/deep/down/x.jsonl")
-    assert ignored(storage) == ODD
-    assert listed(storage)[0] == [f"trace/p1/{NAME}", "trace/p1/no-time.jsonl"]
+def ignored(place: Place, types: tuple[str, ...] = EVENT_TYPES, project: str | None = None) -> dict[str, str]:
+    """What is ignored, by its path within the input: the reason, and the hint."""
+    found: list[IgnoredFile] = []
+    others = tuple(kind for kind in EVENT_TYPES if kind not in types)
+    list(
+        place.storage.list_pending(
+            types, project, lambda path, reason: pytest.fail(reason), found.append, other_types=others
+        )
+    )
+    short = {place.within(file.path): f"{file.reason.value}: {file.hint}" for file in found}
+    assert len(short) == len(found), "something was listed twice"
+    return short
 
 
-def test_what_is_not_asked_for_is_not_ignored(root: Path, storage: Storage) -> None:
+def test_each_file_that_is_not_loaded_is_told_once_with_the_reason(place: Place) -> None:
     for path in ODD:
-        put(root, path)
-    assert ignored(storage, ("log",)) == {
+        place.put(path)
+    place.put(f"trace/p1/{NAME}")
+    place.put("trace/p1/no-time.jsonl")
+    place.put(f"trace/p1/processed/{NAME}")
+    place.put(f"trace/p1/processed/{NAME}.gz")
+    place.put(f"logs/p1/processed/{NAME}")
+    place.put(f"trace/p1/sub/processed/{NAME}")
+    place.put("package.json")
+    place.put(".git/config.jsonl")
+    place.put("docs/api/deep/down/x.jsonl")
+    assert ignored(place) == ODD
+    assert listed(place) == [f"trace/p1/{NAME}", "trace/p1/no-time.jsonl"]
+
+
+def test_what_is_not_asked_for_is_not_ignored(place: Place) -> None:
+    for path in ODD:
+        place.put(path)
+    assert ignored(place, ("log",)) == {
         path: ODD[path] if "invoices" not in path else "unknown_type: event types are log"
         for path in (f"logs/p1/{NAME}", f"invoices/p1/{NAME}.gz", NAME, f"log/{NAME}", "log/notes.txt")
     }
-    other = ignored(storage, project="p2")
+    other = ignored(place, project="p2")
     assert set(other) == {f"Spans/{NAME}", NAME, f"log/{NAME}", "log/notes.txt", "trace/.DS_Store"}
-    assert listed(storage, "p2") == ([], {})
+    assert listed(place, "p2") == []
 
 
-def test_each_directory_is_read_once(root: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    for path in ODD:
-        put(root, path)
-    put(root, f"trace/p1/{NAME}")
-    read: list[str] = []
-    scandir = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda path: read.append(os.path.relpath(path, root)) or scandir(path))  # type: ignore[func-returns-value]
-    ignored(storage)
-    assert len(read) == len(set(read))
-    read.clear()
-    listed(storage)
-    assert sorted(read) == ["log", "trace", "trace/p1"]
+# Reading
+
+
+def test_reads_ranges(place: Place) -> None:
+    path = place.put(f"trace/p1/{NAME}", b"0123456789")
+    for start, end, data in (
+        (0, 10, b"0123456789"),
+        (3, 5, b"34"),
+        (8, 99, b"89"),
+        (10, 12, b""),
+        (50, 99, b""),
+        (3, 3, b""),
+    ):
+        content = place.storage.read(path, start, end)
+        assert (content.data, content.etag, content.size) == (data, etag(place, path), 10), (start, end)
+
+
+def test_an_empty_file_is_read_as_such(place: Place) -> None:
+    path = place.put(f"trace/p1/{NAME}", b"")
+    content = place.storage.read(path, 0, 10)
+    assert (content.data, content.etag, content.size) == (b"", etag(place, path), 0)
+    assert moved(place, path) == f"trace/p1/processed/{NAME}"
+
+
+def test_a_large_range_is_read_as_a_whole(place: Place) -> None:
+    data = os.urandom(5_000_000)
+    path = place.put(f"trace/p1/{NAME}", data)
+    assert place.storage.read(path, 0, len(data)).data == data
+    assert place.storage.read(path, 1_234_567, 4_000_000).data == data[1_234_567:4_000_000]
+
+
+def test_what_is_not_there_cannot_be_read(place: Place) -> None:
+    for start, end in ((0, 10), (0, 0)):
+        with pytest.raises(FileNotFoundError):
+            place.storage.read(place.path(f"trace/p1/{NAME}"), start, end)
+
+
+def test_the_etag_changes_with_the_content(place: Place) -> None:
+    path = place.put(f"trace/p1/{NAME}", b"one\n")
+    first = etag(place, path)
+    assert first == etag(place, path)
+    place.put(f"trace/p1/{NAME}", b"two\n")
+    assert etag(place, path) != first
+    assert place.storage.etag(path + ".none") is None
+    assert place.storage.etag(place.path("trace/p1")) is None or isinstance(place, LocalPlace)
+
+
+# Moving
+
+
+def test_a_move_keeps_name_and_bytes(place: Place) -> None:
+    path = place.put(f"trace/p1/{NAME}", b"one\n")
+    assert moved(place, path) == f"trace/p1/processed/{NAME}"
+    assert place.names() == [f"trace/p1/processed/{NAME}"]
+    assert place.get(f"trace/p1/processed/{NAME}") == b"one\n"
+    assert listed(place) == []
+
+
+def test_a_move_goes_to_any_directory_beside_the_file(place: Place) -> None:
+    assert moved(place, place.put(f"trace/p1/{NAME}"), "failed") == f"trace/p1/failed/{NAME}"
+
+
+def test_a_move_never_overwrites(place: Place) -> None:
+    for number, content in enumerate((b"one\n", b"two\n", b"three\n", b"four\n")):
+        target = moved(place, place.put(f"trace/p1/{NAME}", content))
+        assert place.get(target) == content
+        suffix = f".{number + 1}" if number else ""
+        assert target == f"trace/p1/processed/20261120T120000Z_ab12{suffix}.jsonl"
+    assert place.get(f"trace/p1/processed/{NAME}") == b"one\n"
+
+
+def test_a_name_that_is_taken_is_numbered_before_what_it_ends_in() -> None:
+    names = zip(*(numbered(name) for name in ("a.jsonl", "a.b.jsonl.gz", "a.jsonl.jsonl", "odd")), strict=False)
+    assert [next(names) for _ in range(3)] == [
+        ("a.jsonl", "a.b.jsonl.gz", "a.jsonl.jsonl", "odd"),
+        ("a.2.jsonl", "a.b.2.jsonl.gz", "a.jsonl.2.jsonl", "odd.2"),
+        ("a.3.jsonl", "a.b.3.jsonl.gz", "a.jsonl.3.jsonl", "odd.3"),
+    ]
+
+
+def test_a_move_can_be_repeated_after_it_was_done(place: Place) -> None:
+    path = place.put(f"trace/p1/{NAME}")
+    tag = etag(place, path)
+    target = place.storage.move(path, tag).target
+    assert place.storage.move(path, tag) == Moved(target, now=False)
+    place.put("trace/p1/another.jsonl")
+    assert place.storage.move(path, tag) == Moved(target, now=False)
+    assert place.names() == ["trace/p1/another.jsonl", f"trace/p1/processed/{NAME}"]
+
+
+def test_a_file_that_changed_is_neither_moved_nor_deleted(place: Place) -> None:
+    path = place.put(f"trace/p1/{NAME}", b"one\n")
+    tag = etag(place, path)
+    place.put(f"trace/p1/{NAME}", b"one and more\n")
+    with pytest.raises(FileChanged):
+        place.storage.move(path, tag)
+    with pytest.raises(FileChanged):
+        place.storage.delete(path, tag)
+    assert place.names() == [f"trace/p1/{NAME}"] and place.get(f"trace/p1/{NAME}") == b"one and more\n"
+
+
+def test_a_file_that_is_gone_is_moved_nowhere_and_deleted_already(place: Place) -> None:
+    path = place.put(f"trace/p1/{NAME}")
+    tag = etag(place, path)
+    assert place.storage.delete(path, tag) is True
+    assert place.storage.delete(path, tag) is False
+    assert place.storage.move(path, tag) == Moved("", now=False)
+    assert place.names() == []
+
+
+def test_many_movers_of_one_file_agree_on_one_target(place: Place) -> None:
+    for number in range(10):
+        path = place.put(f"trace/p1/{number}.jsonl")
+        tag = etag(place, path)
+        results: list[Moved] = []
+        threads = [
+            threading.Thread(target=lambda p=path, e=tag, r=results: r.append(place.storage.move(p, e)))  # type: ignore[misc]
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert {done.target for done in results} == {place.path(f"trace/p1/processed/{number}.jsonl")}
+        assert sorted(done.now for done in results) == [False, False, False, True]
+    assert len(place.names()) == 10
+
+
+def test_nothing_is_written_but_where_files_are_moved(place: Place) -> None:
+    path = place.put(f"trace/p1/{NAME}")
+    place.storage.check_writable()
+    assert place.storage.older_runs() == [] and place.storage.identity()
+    pending(place)
+    assert place.names() == [f"trace/p1/{NAME}"]
+    moved(place, path)
+    assert place.names() == [f"trace/p1/processed/{NAME}"]
+
+
+def test_an_input_is_known_by_where_it_is(place: Place) -> None:
+    known = place.storage.identity()
+    place.put(f"trace/p1/{NAME}")
+    assert place.storage.identity() == open_storage(place.storage.root).identity() == known
+
+
+def test_a_pickled_storage_takes_no_connection_and_no_secret_along(place: Place) -> None:
+    place.put(f"trace/p1/{NAME}")
+    assert listed(place)
+    pickled = pickle.dumps(place.storage)
+    assert b"secret" not in pickled and len(pickled) < 300
+    assert pickle.loads(pickled).root == place.storage.root

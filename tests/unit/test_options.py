@@ -21,10 +21,10 @@ from beam_pipeline.options import (
     connection_problems,
     ingest_config,
     input_problems,
-    local_path,
     read_values,
 )
 from tests.support.option_table import README, option_tables, tables_in
+from transforms.storage import input_root
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +107,7 @@ def test_the_default_database_is_beside_the_input(tmp_path: Path) -> None:
 def test_an_input_has_one_name_however_it_is_spelled(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "in")
-    assert local_path(f"{tmp_path}/link/") == str(tmp_path / "in")
+    assert input_root(f"{tmp_path}/link/") == str(tmp_path / "in")
 
 
 def test_without_url_and_input_there_is_no_database() -> None:

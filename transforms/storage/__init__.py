@@ -1,4 +1,4 @@
-"""Where files are: the contract that every kind of storage fulfils, and a directory on a file system."""
+"""Where files are: the contract that every kind of storage fulfils, a directory on a file system, and buckets."""
 
 from transforms.storage.contract import (
     CONTROL,
@@ -16,6 +16,7 @@ from transforms.storage.contract import (
     numbered,
     open_storage,
 )
+from transforms.storage.urls import input_root, is_url
 
 __all__ = [
     "CONTROL",
@@ -29,6 +30,8 @@ __all__ = [
     "Storage",
     "StorageError",
     "file_timestamp_ms",
+    "input_root",
+    "is_url",
     "name_timestamp_ms",
     "numbered",
     "open_storage",

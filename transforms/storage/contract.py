@@ -17,10 +17,12 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import lru_cache
 from itertools import count
 from typing import Protocol
 
 from transforms.storage.ignored_files import PROCESSED, SUFFIX, IgnoredFile
+from transforms.storage.urls import GCS, S3, input_root, is_url, scheme_of, url_problem
 
 CONTROL = ".ingest"
 
@@ -91,6 +93,8 @@ class Storage(Protocol):
     """What the pipeline needs of a storage. Every method may raise `StorageError` or `OSError`, and may block on I/O."""
 
     root: str
+    files_at_once: int
+    """Files that are worth reading or moving at once: 1 where the answer is there at once."""
 
     def check_writable(self) -> None:
         """Raises StorageError when files below the root cannot be moved."""
@@ -169,10 +173,30 @@ def numbered(name: str) -> Iterator[str]:
 
 
 def open_storage(root: str) -> Storage:
-    """The storage for an input directory or URL. Raises StorageError for a kind that is not supported."""
-    scheme, separator, rest = root.partition("://")
-    if separator and scheme != "file":
-        raise StorageError(f"--input: {root!r} has scheme {scheme!r}; supported are a local directory and file://")
-    from transforms.storage.local import LocalStorage
+    """The storage for an input directory or URL. Raises StorageError for what cannot be one. Connects to nothing yet.
 
-    return LocalStorage(os.path.abspath(rest if separator else root))
+    All that open one URL in a process get the same storage, and so share its connections.
+    """
+    if problem := url_problem(root):
+        raise StorageError(f"--input: {problem}")
+    if not is_url(root):
+        from transforms.storage.local import LocalStorage
+
+        return LocalStorage(os.path.abspath(root.partition("://")[2] if "://" in root else root))
+    return _remote_storage(input_root(root))
+
+
+@lru_cache(maxsize=64)
+def _remote_storage(root: str) -> Storage:
+    scheme = scheme_of(root)
+    if scheme == S3:
+        from transforms.storage.s3 import S3Storage
+
+        return S3Storage(root)
+    if scheme == GCS:
+        from transforms.storage.gcs import GcsStorage
+
+        return GcsStorage(root)
+    from transforms.storage.any_fsspec import FsspecStorage
+
+    return FsspecStorage(root)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 PROCESSED = "processed"
+FAILED = "failed"
+"""Directories in that of a project whose files are not pending."""
 SUFFIX = ".jsonl"
 COMPRESSED_SUFFIXES = (".gz", ".gzip", ".zst", ".zstd")
 """What may follow: what is compressed with gzip or zstd is loaded, too."""

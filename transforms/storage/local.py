@@ -27,6 +27,8 @@ class LocalStorage:
     An etag is made of inode, modification time and size, of a link those of what it leads to.
     """
 
+    files_at_once = 1
+
     def __init__(self, root: str) -> None:
         self.root = root
 
@@ -40,6 +42,8 @@ class LocalStorage:
             )
 
     def identity(self) -> str:
+        if not os.path.isdir(self.root):
+            return ""
         born = _birth_ns(self.root)
         # A file system gives the number of a directory that was removed to another one. The device's number is left out: it
         # is another one on each machine that has mounted it, and after each mount.
