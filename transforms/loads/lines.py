@@ -67,7 +67,8 @@ def _read(contents: Contents, part: Slice, max_held_line_bytes: int, etag: str) 
     if data and not data.endswith(b"\n") and end < size:
         extension: list[bytes] = []
         while end < size:
-            step = contents.read(part.path, end, min(end + _STEP, size), etag=etag, again_from=again_from)
+            to = min(end + _STEP, size)
+            step = contents.read(part.path, end, to, etag=etag, again_from=again_from, partial=True)
             if step.etag != etag:
                 return None
             newline = step.data.find(b"\n")

@@ -62,22 +62,25 @@ class Contents:
         self.lines_apart = lines_apart
         self._longest_line = longest_line
 
-    def read(self, path: str, start: int, end: int, *, etag: str = "", again_from: int | None = None) -> FileRange:
+    def read(
+        self, path: str, start: int, end: int, *, etag: str = "", again_from: int | None = None, partial: bool = False
+    ) -> FileRange:
         """The bytes [start, end) of what a file holds, fewer where it ends before, all of one content.
 
         `etag` is that of the content that is looked for, of which something may be held; it is not told whether that is
         still what is stored. From `again_from` on (default: `end`) bytes may be asked for again, and are held for that.
-        Raises FileNotFoundError, FileChanged when the file changes each time that it is read, and Unreadable.
+        Raises FileNotFoundError, FileChanged when the file changes each time that it is read, and Unreadable when the range
+        reaches over what can be read; with `partial` only when there is nothing at its start.
         """
         for _ in range(_TRIES):
             try:
-                return self._read(path, start, end, etag, end if again_from is None else again_from)
+                return self._read(path, start, end, etag, end if again_from is None else again_from, partial)
             except Replaced:
                 self._files.forget((path, etag))
                 etag = ""
         raise FileChanged("changes all the time while it is read")
 
-    def _read(self, path: str, start: int, end: int, etag: str, again_from: int) -> FileRange:
+    def _read(self, path: str, start: int, end: int, etag: str, again_from: int, partial: bool) -> FileRange:
         compression = self._files.compression((path, etag))
         head = None
         if compression is None and compression_of_name(path):
@@ -91,7 +94,7 @@ class Contents:
             if not compression:
                 return FileRange(stored.data, etag, stored.size)
         reader = self._reader((path, etag), start, head)
-        data = reader.read(start, end, again_from)
+        data = reader.read(start, end, again_from, partial)
         self._files.give_back(reader)
         return FileRange(data, etag, reader.size, compression)
 

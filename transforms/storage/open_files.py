@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from transforms.storage.compression import Decompressor, Member
+from transforms.storage.compression import Decompressor, Member, Unreadable
 from transforms.storage.contract import Content, Storage
 
 _MIB = 1024 * 1024
@@ -80,6 +80,7 @@ class Reader:
         self._head = head
         self._stored = member.stored
         self._decompressor = Decompressor(self._blocks(), member)
+        self._error: Unreadable | None = None
         self._pieces: list[tuple[int, bytes]] = []
         """What was decompressed and may be asked for again, by its offset."""
 
@@ -107,15 +108,24 @@ class Reader:
         """The next piece; b'' at the end."""
         return self._decompressor.read()
 
-    def read(self, start: int, end: int, again_from: int) -> bytes:
-        """The bytes [start, end), fewer at the end of the content. What is from `again_from` on may be asked for again."""
-        while self.offset < end and self.size == _UNKNOWN_SIZE:
+    def read(self, start: int, end: int, again_from: int, partial: bool) -> bytes:
+        """The bytes [start, end), fewer at the end of the content. What is from `again_from` on may be asked for again.
+
+        With `partial` also fewer where it cannot be read on; Unreadable is raised when there is nothing at `start`.
+        """
+        while self.offset < end and self.size == _UNKNOWN_SIZE and self._error is None:
             offset = self.offset
-            piece = self.next()
+            try:
+                piece = self.next()
+            except Unreadable as error:
+                self._error = error
+                break
             if not piece:
                 self.size = offset
             elif offset + len(piece) > min(start, again_from):
                 self._pieces.append((offset, piece))
+        if self._error is not None and self.offset < end and not (partial and self.offset > start):
+            raise self._error
         data = b"".join(
             piece if start <= offset and offset + len(piece) <= end else piece[max(start - offset, 0) : end - offset]
             for offset, piece in self._pieces

@@ -101,7 +101,8 @@ def test_files_are_counted_by_reason_with_one_example_each() -> None:
     one, many = found.groups()
     assert one.describe() == "1 file ignored: not in the directory of a project (TYPE/PROJECT/FILE) (/in/log/x.jsonl)"
     assert many.describe() == (
-        "1,500 files ignored: the name does not end in .jsonl, .jsonl.gz or .jsonl.zst (for example /in/trace/p/0.JSONL; rename it to 0.jsonl)"
+        "1,500 files ignored: the name does not end in .jsonl, .jsonl.gz or .jsonl.zst "
+        "(for example /in/trace/p/0.JSONL; rename it to 0.jsonl)"
     )
     found.clear()
     assert found.groups() == []
