@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,13 @@ def event(event_type: str, identity: str, *, at: str = f"{DAY}T12:00:00.000Z", *
     return json.dumps(values | fields)
 
 
-def make_dataset(root: Path, *, files: int = 3, lines: int = 60, projects: int = 2) -> Dataset:
-    """`files` files of `lines` lines for each type and project, one line in thirty broken, two hours and two months."""
+def make_dataset(
+    root: Path, *, files: int = 3, lines: int = 60, projects: int = 2, suffixes: Sequence[str] = ("",)
+) -> Dataset:
+    """`files` files of `lines` lines for each type and project, one line in thirty broken, two hours and two months.
+
+    The files have these suffixes in turn, and are compressed as they say.
+    """
     dataset = Dataset(str(root))
     root.mkdir(parents=True, exist_ok=True)
     for event_type in TABLES:
@@ -115,9 +121,9 @@ def make_dataset(root: Path, *, files: int = 3, lines: int = 60, projects: int =
                         if event_type in ("trace", "span")
                         else (event(event_type, identity, at=at), identity)
                     )
-                dataset.add_file(
-                    event_type, f"p{project}", f"20261120T12{project:02d}{file:02d}Z_{file:04x}.jsonl", made
-                )
+                suffix = suffixes[len(dataset.files) % len(suffixes)]
+                name = f"20261120T12{project:02d}{file:02d}Z_{file:04x}.jsonl{suffix}"
+                dataset.add_file(event_type, f"p{project}", name, made)
     return dataset
 
 

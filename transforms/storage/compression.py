@@ -7,6 +7,7 @@ which is ignored; anything else is damage, since it may be lines that somebody h
 
 from __future__ import annotations
 
+import gzip
 import sys
 import zlib
 from collections.abc import Callable, Iterable
@@ -68,6 +69,14 @@ def is_cut_head(head: bytes, compression: str) -> bool:
     """Whether a file of so few bytes is the beginning of one of this compression."""
     magics = (_GZIP,) if compression == "gzip" else (_ZSTD, *_SKIPPABLE)
     return 0 < len(head) < _MAGIC and any(magic.startswith(head) for magic in magics)
+
+
+def compress(content: bytes, name: str) -> bytes:
+    """Content as it is stored in a file of this name; the same content always gives the same bytes."""
+    compression = compression_of_name(name)
+    if compression == "gzip":
+        return gzip.compress(content, mtime=0)
+    return bytes(_zstd().compress(content)) if compression else content
 
 
 class Decompressor:
