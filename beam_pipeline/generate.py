@@ -108,6 +108,10 @@ class GenerateOptions:
                 found.append(f"--{name}: must be from 1900 to 2299, the times that a table can hold")
         if self.start_ms is not None and self.end_ms is not None and self.start_ms >= self.end_ms:
             found.append("--start: must be before --end")
+        if "://" in self.output:
+            found.append(
+                f"--output: {self.output} must be a directory; copy it to a bucket with the tools of the store"
+            )
         if os.path.exists(self.output) and not os.path.isdir(self.output):
             found.append(f"--output: {self.output} is not a directory")
         return found

@@ -38,7 +38,8 @@ from transforms.metrics import (
 )
 from transforms.parse_jsonl import ParsedLoad
 from transforms.run import RunFn
-from transforms.storage import FileChanged, Storage, StorageError
+from transforms.storage import FileChanged, Moved, Storage, StorageError, reason_of
+from transforms.storage.overlap import overlapped
 
 
 @dataclass(frozen=True)
@@ -188,32 +189,40 @@ def _move(ended: Sequence[_Ended], stage: RunFn) -> None:
     shared = [part.path for end in ended for part in end.load.kept if not part.whole or not end.committed_now]
     known = stage.log.files(shared) if shared else {}
     changed: list[FileRecord] = []
+    due: list[tuple[_Ended, Slice]] = []
     for end in ended:
         files = {part.path: part for part in end.load.kept}
         for path, part in files.items():
             if end.committed_now and part.position in end.parsed.changed:
                 end.changed += 1
             elif path not in known or loaded_bytes(known[path], part.etag) >= part.size:
-                _move_one(end, part, stage.storage, delete=stage.config.delete_after_process)
+                due.append((end, part))
+    _move_each(due, stage.storage, delete=stage.config.delete_after_process)
+    for end in ended:
         for part in end.load.kept:
             if part.path in end.moves or part.path in end.move_errors:
                 changed += _records(end, part, known.get(part.path), stage)
     stage.log.write_files(changed)
 
 
-def _move_one(end: _Ended, part: Slice, storage: Storage, *, delete: bool) -> None:
-    try:
-        if delete:
-            end.moved += storage.delete(part.path, part.etag)
-            end.moves[part.path] = ""
-        else:
-            moved = storage.move(part.path, part.etag)
+def _move_each(due: Sequence[tuple[_Ended, Slice]], storage: Storage, *, delete: bool) -> None:
+    """Moves or deletes files, several at once where that is mostly waiting, and notes where they are now."""
+
+    def move(part: Slice) -> Moved | Exception:
+        try:
+            return Moved("", storage.delete(part.path, part.etag)) if delete else storage.move(part.path, part.etag)
+        except (OSError, StorageError) as error:
+            return error
+
+    parts = [part for _, part in due]
+    for (end, part), moved in zip(due, overlapped(move, parts, storage.files_at_once), strict=True):
+        if isinstance(moved, Moved):
             end.moves[part.path] = moved.target
             end.moved += moved.now
-    except FileChanged:
-        end.changed += 1
-    except (OSError, StorageError) as error:
-        end.move_errors[part.path] = report.reason_of(error)
+        elif isinstance(moved, FileChanged):
+            end.changed += 1
+        else:
+            end.move_errors[part.path] = reason_of(moved)
 
 
 def _records(end: _Ended, part: Slice, known: Sequence[FileRecord] | None, stage: RunFn) -> Iterator[FileRecord]:

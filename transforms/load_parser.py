@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from transforms import report
 from transforms.blocks.inserted_before import Blocks, InsertedBefore, chunk_of
 from transforms.blocks.resume import Resumption, Rows
 from transforms.blocks.row_block import RowBlock, cut_blocks
@@ -29,8 +28,9 @@ from transforms.loads.lines import RangeLines, line_number, range_digest, read_l
 from transforms.loads.rows import LoadCounts, SliceOutcome
 from transforms.metrics import BYTES_READ, LINES_READ, PARSE_US, READ_US
 from transforms.run import RunFn
-from transforms.storage import StorageError
+from transforms.storage import StorageError, reason_of
 from transforms.storage.compression import compression_of_name
+from transforms.storage.overlap import overlapped
 
 _DAY_MS = 86_400_000
 _RETRIED_AFTER_MS = 600_000
@@ -192,14 +192,14 @@ class LoadParser:
         """The lines of a chunk's slices. What cannot be read, or is not what it was, is left to a later load."""
         pieces: list[Piece] = []
         failed: dict[int, str] = {}
-        for part in members:
+        for part, lines in zip(members, self._lines(members), strict=True):
+            if isinstance(lines, str):
+                failed[part.position] = lines
+                continue
             try:
-                etag = self._progress[part.position].etag
-                lines = read_lines(self._stage.contents, part, self._config.max_held_line_bytes, etag)
                 problem = self._problem(number, part, lines)
             except (OSError, StorageError) as error:
-                failed[part.position] = report.reason_of(error)
-                continue
+                problem = reason_of(error)
             if problem:
                 failed[part.position] = problem
             else:
@@ -211,6 +211,18 @@ class LoadParser:
         if failed:
             self._leave(number, failed)
         return pieces
+
+    def _lines(self, members: Sequence[Slice]) -> Iterator[RangeLines | str]:
+        """The lines of each slice, or why they cannot be read; of several at once where reading is mostly waiting."""
+
+        def read(part: Slice) -> RangeLines | str:
+            etag = self._progress[part.position].etag
+            try:
+                return read_lines(self._stage.contents, part, self._config.max_held_line_bytes, etag)
+            except (OSError, StorageError) as error:
+                return reason_of(error)
+
+        return overlapped(read, members, self._stage.storage.files_at_once)
 
     def _problem(self, number: int, part: Slice, lines: RangeLines) -> str:
         """Why the lines of a file that is not as it was recorded are not those of the load; '' when they are."""

@@ -14,6 +14,7 @@ from transforms.listing import handed_files, in_delivery_order, match_files
 from transforms.metrics import FILES_MATCHED
 from transforms.run import RunFn
 from transforms.storage import PendingFile
+from transforms.storage.overlap import overlapped
 
 
 class _MatchFilesFn(RunFn):
@@ -34,7 +35,8 @@ class _MatchFilesFn(RunFn):
         if config.after is None:
             return handed
         # The pages before took their time: what has changed since the listing is for the next one.
-        return [file for file in handed if self.storage.etag(file.path) == file.etag]
+        etags = overlapped(self.storage.etag, [file.path for file in handed], self.storage.files_at_once)
+        return [file for file, etag in zip(handed, etags, strict=True) if etag == file.etag]
 
 
 @dataclass(eq=False)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from transforms import interrupt, report
-from transforms.storage import FileChanged, PendingFile, StorageError
+from transforms import interrupt
+from transforms.storage import FileChanged, PendingFile, StorageError, reason_of
 from transforms.storage.compression import compression_of_name
 from transforms.storage.contents import Contents
 from transforms.storage.open_files import Measure
+from transforms.storage.overlap import overlapped
 
-_AT_ONCE = 8
+_AT_ONCE = 4
+"""Files that are decompressed at once, as long as there are processors for it."""
 
 
 @dataclass
@@ -44,21 +45,20 @@ def measure_files(files: Sequence[PendingFile], known: Container[str], contents:
     for file in looked_at:
         del result.measures[file.path]
 
-    def measure(file: PendingFile) -> Measure | None:
-        return None if interrupt.requested.is_set() else contents.measure(file.path, file.etag, file.size)
+    def measure(file: PendingFile) -> Measure | Exception | None:
+        if interrupt.requested.is_set():
+            return None
+        try:
+            return contents.measure(file.path, file.etag, file.size)
+        except (OSError, StorageError) as error:
+            return error
 
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="measure") as pool:
-        under_way = [(file, pool.submit(measure, file)) for file in looked_at]
-        for file, future in under_way:
-            try:
-                found = future.result()
-            except FileNotFoundError:
-                continue  # taken by another run since it was listed
-            except FileChanged:
-                result.changed += 1
-            except (OSError, StorageError) as error:
-                result.failed[file.path] = report.reason_of(error)
-            else:
-                if found is not None:
-                    result.measures[file.path] = found
+    at_once = max(contents.storage.files_at_once, _AT_ONCE)
+    for file, found in zip(looked_at, overlapped(measure, looked_at, at_once), strict=True):
+        if isinstance(found, Measure):
+            result.measures[file.path] = found
+        elif isinstance(found, FileChanged):
+            result.changed += 1
+        elif found is not None and not isinstance(found, FileNotFoundError):  # which another run has taken
+            result.failed[file.path] = reason_of(found)
     return result

@@ -33,10 +33,11 @@ from transforms.metrics import (
     LOG_US,
 )
 from transforms.run import RunFn
-from transforms.storage import FileChanged, PendingFile, StorageError
+from transforms.storage import FileChanged, Moved, PendingFile, StorageError, reason_of
 from transforms.storage.contents import Contents
 from transforms.storage.ignored_files import IgnoredFile, IgnoreReason
 from transforms.storage.open_files import Measure
+from transforms.storage.overlap import overlapped
 
 _FILES_AT_ONCE = 20_000
 """Files decided on together: what one journal entry assigns, and what is held in memory for it."""
@@ -106,7 +107,7 @@ def assign_files(
         except FileChanged:
             result.changed += 1
         except (OSError, StorageError) as error:
-            result.failed[file.path] = report.reason_of(error)
+            result.failed[file.path] = reason_of(error)
     return result
 
 
@@ -286,26 +287,29 @@ def record_loads(files: Sequence[PendingFile], stage: RunFn) -> list[Load]:
 def finish_loaded(loaded: Sequence[tuple[PendingFile, list[FileRecord]]], stage: RunFn) -> None:
     """Moves (or deletes) files of which all is loaded, and writes down where they are now."""
     changed: list[FileRecord] = []
-    for file, records in loaded:
+    storage, delete = stage.storage, stage.config.delete_after_process
+
+    def move(file: PendingFile) -> Moved | Exception:
         try:
-            if stage.config.delete_after_process:
-                left, target = stage.storage.delete(file.path, file.etag), ""
-            else:
-                moved = stage.storage.move(file.path, file.etag)
-                left, target = moved.now, moved.target
-        except FileChanged:
-            continue  # the next look compares what it holds now
+            return Moved("", storage.delete(file.path, file.etag)) if delete else storage.move(file.path, file.etag)
         except (OSError, StorageError) as error:
+            return error
+
+    results = overlapped(move, [file for file, _ in loaded], storage.files_at_once)
+    for (file, records), moved in zip(loaded, results, strict=True):
+        if isinstance(moved, FileChanged):
+            continue  # the next look compares what it holds now
+        if isinstance(moved, Exception):
             FILES_FAILED.add()
-            report.fail(file.path, f"is loaded, but could not be moved: {report.reason_of(error)}")
+            report.fail(file.path, f"is loaded, but could not be moved: {reason_of(moved)}")
             continue
         if all(record.state == "finalized" for record in records):
-            FILES_KNOWN.add(left)
+            FILES_KNOWN.add(moved.now)
             report.recognise(file.path)
         else:
-            FILES_LOADED.add(left)
+            FILES_LOADED.add(moved.now)
         changed += [
-            record.revised(etag=file.etag, state="finalized", moved_to=stage.log.within(target), error="")
+            record.revised(etag=file.etag, state="finalized", moved_to=stage.log.within(moved.target), error="")
             for record in records
         ]
     stage.log.write_files(changed)

@@ -25,11 +25,6 @@ class Failure:
     reason: str
 
 
-def reason_of(error: Exception) -> str:
-    """What is wrong, without the path and the number that an OSError has in its text."""
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-
-
 def fail(name: str, reason: str) -> None:
     """Notes that something failed; the last reason for a name counts."""
     _logger.warning("%s: %s", name, reason)

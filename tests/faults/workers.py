@@ -139,8 +139,9 @@ def start(
     return _start(ingest, [*arguments, *options], Path(dataset.root).parent)
 
 
-def start_loop(url: str, dataset: Dataset, enough: Path) -> Run:
-    return _start(loop, [dataset.root, url, str(enough)], Path(dataset.root).parent)
+def start_loop(url: str, dataset: Dataset, enough: Path, *, input: str = "") -> Run:
+    """Starts a worker that looks again and again; `input` is a bucket that the dataset was uploaded to, if it was."""
+    return _start(loop, [input or dataset.root, url, str(enough)], Path(dataset.root).parent)
 
 
 def _start(main: object, arguments: list[str], directory: Path) -> Run:

@@ -11,7 +11,19 @@ import pytest
 from beam_pipeline.cli import COMMANDS
 from tests.support.dataset import event
 
-SLOW = ("apache_beam", "pyarrow", "numpy", "pandas", "clickhouse_connect", "chdb", "grpc", "pymongo")
+SLOW = (
+    "apache_beam",
+    "pyarrow",
+    "numpy",
+    "pandas",
+    "clickhouse_connect",
+    "chdb",
+    "grpc",
+    "pymongo",
+    "s3fs",
+    "gcsfs",
+    "fsspec",
+)
 """Libraries that take more than a twentieth of a second each."""
 _PROGRAM = f"""
 import atexit, runpy, sys

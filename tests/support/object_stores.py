@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import socket
 import subprocess
@@ -31,6 +32,7 @@ def _new_bucket() -> str:
 @contextlib.contextmanager
 def s3_server() -> Iterator[str]:
     """An S3 in this process; its URL."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(_HOST, 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

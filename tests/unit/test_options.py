@@ -120,7 +120,7 @@ def test_an_input_that_cannot_be_is_told(tmp_path: Path) -> None:
     assert input_problems(str(tmp_path)) == []
     assert "is not a directory" in input_problems(str(tmp_path / "file"))[0]
     assert "does not exist" in input_problems(str(tmp_path / "none"))[0]
-    assert "s3" in input_problems("s3://bucket/x")[0]
+    assert input_problems("s3://bucket/x") == input_problems("gs://bucket") == input_problems("memory://x/y") == []
 
 
 def test_every_problem_of_a_run_is_told_at_once() -> None:

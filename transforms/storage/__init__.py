@@ -15,6 +15,7 @@ from transforms.storage.contract import (
     name_timestamp_ms,
     numbered,
     open_storage,
+    reason_of,
 )
 from transforms.storage.urls import input_root, is_url
 
@@ -35,4 +36,5 @@ __all__ = [
     "name_timestamp_ms",
     "numbered",
     "open_storage",
+    "reason_of",
 ]

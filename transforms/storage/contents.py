@@ -57,7 +57,7 @@ class Contents:
         lines_apart: int = 64 * _MIB,
         longest_line: int = 128 * _MIB,
     ) -> None:
-        self._storage = storage
+        self.storage = storage
         self._files = files or OpenFiles()
         self.lines_apart = lines_apart
         self._longest_line = longest_line
@@ -84,12 +84,12 @@ class Contents:
         compression = self._files.compression((path, etag))
         head = None
         if compression is None and compression_of_name(path):
-            head = self._files.take_kept((path, etag)) or self._storage.read(path, 0, BLOCK)
+            head = self._files.take_kept((path, etag)) or self.storage.read(path, 0, BLOCK)
             compression, etag = self._note_compression(path, head), head.etag
             if not compression and len(head.data) >= min(end, head.size):
                 return FileRange(head.data[start:end], etag, head.size)
         if not compression:
-            stored = self._storage.read(path, start, end)
+            stored = self.storage.read(path, start, end)
             compression, etag = self._compression_of(path, start, stored), stored.etag
             if not compression:
                 return FileRange(stored.data, etag, stored.size)
@@ -102,15 +102,15 @@ class Contents:
         """One that can read from this offset on; `head` is the beginning of the file, where that was read just now."""
         taken = self._files.take(key, start)
         if isinstance(taken, Reader):
-            taken.storage = self._storage
+            taken.storage = self.storage
             return taken
         if taken.stored:
             head = None
         elif head is None:
-            head = self._files.take_kept(key) or self._storage.read(key[0], 0, BLOCK)
+            head = self._files.take_kept(key) or self.storage.read(key[0], 0, BLOCK)
             if head.etag != key[1]:
                 raise Replaced
-        return Reader(self._storage, key, taken, head)
+        return Reader(self.storage, key, taken, head)
 
     def _compression_of(self, path: str, start: int, stored: Content) -> str:
         """The compression of a file of which a range was read, by its first bytes."""
@@ -119,7 +119,7 @@ class Contents:
         known = self._files.compression((path, stored.etag))
         if known is not None:
             return known
-        head = self._storage.read(path, 0, _HEAD)
+        head = self.storage.read(path, 0, _HEAD)
         if head.etag != stored.etag:
             raise Replaced
         return self._note_compression(path, head)
@@ -150,10 +150,10 @@ class Contents:
         known = self._files.measure(key)
         if known is not None:
             return known
-        head = self._storage.read(path, 0, BLOCK if compression_of_name(path) else _HEAD)
+        head = self.storage.read(path, 0, BLOCK if compression_of_name(path) else _HEAD)
         compression = self._note_compression(path, head)
         if compression and len(head.data) < min(head.size, BLOCK):
-            head = self._storage.read(path, 0, BLOCK)
+            head = self.storage.read(path, 0, BLOCK)
         if not compression:
             return Measure(size)
         if head.etag != etag:
@@ -161,7 +161,7 @@ class Contents:
         if len(head.data) == head.size:
             self._files.keep(key, head)
         try:
-            measure = self._measure(Reader(self._storage, key, Member(), head), compression)
+            measure = self._measure(Reader(self.storage, key, Member(), head), compression)
         except Replaced:
             raise FileChanged("changed since it was listed") from None
         self._files.note_measure(key, measure)

@@ -43,6 +43,11 @@ class LineTooLong(StorageError):
     """A line is longer than can be held in memory; its file stays pending."""
 
 
+def reason_of(error: BaseException) -> str:
+    """Why something could not be done to a file, without the file's name."""
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class PendingFile:
     """A file that waits to be loaded. Orders by age: the timestamp in its name (else its modification time), then its path."""

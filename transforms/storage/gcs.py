@@ -35,6 +35,8 @@ class GcsStorage(ObjectStorage):
     `gcsfs.GCSFileSystem`; without any, everything comes from the environment.
     """
 
+    names_on_page = 1000
+
     def __init__(self, root: str, **options: Any) -> None:
         super().__init__(root)
         self._bucket, _, self._prefix = root.partition("://")[2].partition("/")
@@ -96,7 +98,9 @@ class GcsStorage(ObjectStorage):
         prefix = f"{self._key(path)}/".removeprefix("/")
         token: str | None = None
         while True:
-            page = self._page(prefix=prefix, delimiter="/", pageToken=token, fields=_LISTED)
+            page = self._page(
+                prefix=prefix, delimiter="/", pageToken=token, maxResults=self.names_on_page, fields=_LISTED
+            )
             for directory in page.get("prefixes", ()):
                 if name := directory[len(prefix) : -1]:
                     yield Entry(name, True)

@@ -30,7 +30,8 @@ def explain(error: BaseException, right: str, resource: str) -> str:
     if kind in ("RefreshError", "DefaultCredentialsError"):
         return f"the credentials cannot be used: {text}"
     if code == "403" or text.startswith("Forbidden: "):
-        return f"access denied to {right} on {resource}"
+        said = text.partition("Forbidden: ")[2].partition(" ")[2] or text.removesuffix(", 403")
+        return f"access denied to {right} on {resource}{f': {said}' if said else ''}"
     if "requester pays" in text.lower():
         return f"{resource} is paid by who asks; set FSSPEC_GS_REQUESTER_PAYS=PROJECT"
     return f"{right or 'connecting'} on {resource} failed: {text}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from transforms.storage.contract import FIRST_MS, LAST_MS, PendingFile, StorageError, file_timestamp_ms
+from transforms.storage.contract import FIRST_MS, LAST_MS, PendingFile, StorageError, file_timestamp_ms, reason_of
 from transforms.storage.ignored_files import (
     FAILED,
     PROCESSED,
@@ -183,8 +183,7 @@ class ObjectListing:
         except FileNotFoundError:
             return
         except (OSError, StorageError) as error:
-            reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-            self._on_error(directory, f"cannot be listed: {reason}")
+            self._on_error(directory, f"cannot be listed: {reason_of(error)}")
 
 
 _PAGE = 1000

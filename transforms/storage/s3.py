@@ -50,6 +50,7 @@ class S3Storage(ObjectStorage):
     whole_copy_bytes = 1024 * _MIB
     """A larger object is copied in parts. S3 copies up to 5 GiB in one request, but takes its time to answer."""
     part_bytes = 256 * _MIB
+    names_on_page = 1000
 
     def __init__(self, root: str, **options: Any) -> None:
         super().__init__(root)
@@ -94,13 +95,14 @@ class S3Storage(ObjectStorage):
         raise StorageError(explain(error, operation, self._bucket, key)) from error
 
     def _look(self) -> None:
-        self._call("list_objects_v2", Prefix=f"{self._prefix}/" if self._prefix else "", MaxKeys=1)
+        page = self._call("list_objects_v2", Prefix=f"{self._prefix}/" if self._prefix else "", MaxKeys=1)
+        self._note_time(_date_ms(page))
 
     def _entries(self, path: str) -> Iterator[Entry]:
         prefix = f"{self._key(path)}/".removeprefix("/")
         token: dict[str, str] = {}
         while True:
-            page = self._call("list_objects_v2", Prefix=prefix, Delimiter="/", **token)
+            page = self._call("list_objects_v2", Prefix=prefix, Delimiter="/", MaxKeys=self.names_on_page, **token)
             self._note_time(_date_ms(page))
             for directory in page.get("CommonPrefixes", ()):
                 if name := directory["Prefix"][len(prefix) : -1]:

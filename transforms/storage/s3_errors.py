@@ -30,6 +30,8 @@ _REASONS = {
     "AuthorizationHeaderMalformed": "bucket {bucket} is in another region: set AWS_DEFAULT_REGION",
     "InvalidObjectState": "{key} is archived and has to be restored first (InvalidObjectState)",
 }
+# The answer to a HEAD has no body, and so no code.
+_REASONS["400"] = "the store refuses it without saying why (400), as it does when credentials have expired"
 _DENIED = ("AccessDenied", "403", "Forbidden", "AllAccessDisabled")
 _NO_CREDENTIALS = (
     "no credentials were found; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run with a role"
@@ -56,6 +58,12 @@ def status_of(error: BaseException | None) -> int:
     return int(_answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
+def _said(error: BaseException) -> str:
+    """What the store adds to its refusal, such as the policy that lacks a right; '' when it is the usual word."""
+    said = " ".join(str(_answer(error).get("Error", {}).get("Message", "")).split())
+    return f": {said}" if said.lower().rstrip(".") not in ("", "access denied", "accessdenied", "forbidden") else ""
+
+
 def explain(error: BaseException, operation: str, bucket: str, key: str) -> str:
     """What has gone wrong, in one line that names the right and the resource, and no secret."""
     code = code_of(error)
@@ -63,7 +71,7 @@ def explain(error: BaseException, operation: str, bucket: str, key: str) -> str:
         return _REASONS[code].format(bucket=bucket, key=key)
     resource = f"{bucket}/{key}" if key else bucket
     if code in _DENIED:
-        return f"access denied to {_ACTIONS.get(operation, operation)} on {resource}"
+        return f"access denied to {_ACTIONS.get(operation, operation)} on {resource}{_said(error)}"
     causes = [type(found).__name__ for found in (error, error.__cause__, error.__context__) if found is not None]
     if "NoCredentialsError" in causes or "PartialCredentialsError" in causes:
         return _NO_CREDENTIALS

@@ -1,0 +1,143 @@
+"""Loads from buckets as a user does: `python -m beam_pipeline` on real HTTP, files of mixed sizes, twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_line import CommandLine
+from tests.support.dataset import Dataset, event, row_wrongs
+from tests.support.object_stores import gcs_environment, s3_environment
+from tests.support.places import GcsPlace, Place, S3Place
+from transforms.clickhouse import ClickHouseConfig
+from transforms.events import EVENT_TYPES
+
+NEVER_LOADED = "log/p1/notes.txt"
+
+
+@pytest.fixture(params=["s3", "gcs"])
+def store(request: pytest.FixtureRequest) -> tuple[Place, Mapping[str, str]]:
+    """An empty bucket, and the environment in which a program finds it."""
+    url = request.getfixturevalue(request.param)
+    return (S3Place(url), s3_environment(url)) if request.param == "s3" else (GcsPlace(url), gcs_environment(url))
+
+
+def write(dataset: Dataset, place: Place, lines_of: Callable[[int], int], files: int) -> None:
+    """Makes files of all types, and uploads them."""
+    for number in range(files):
+        kind = EVENT_TYPES[number % len(EVENT_TYPES)]
+        lines: list[tuple[str, str | None]] = []
+        for line in range(lines_of(number)):
+            identity = f"{number}-{line}"
+            lines.append((event(kind, identity, deploymentId=identity), identity))
+        if number % 3 == 0:
+            lines.append(('{"broken', None))
+        path = dataset.add_file(kind, f"p{number % 2}", f"20991120T1200{number:02}Z_{number:04x}.jsonl", lines)
+        place.put(path, (Path(dataset.root) / path).read_bytes())
+
+
+def test_a_bucket_is_loaded_once(
+    store: tuple[Place, Mapping[str, str]], tmp_path: Path, http_config: ClickHouseConfig
+) -> None:
+    place, environment = store
+    dataset = Dataset(str(tmp_path / "copies"))
+    write(dataset, place, lambda number: 3000 if number == 4 else number, 12)
+    place.put(NEVER_LOADED)
+    connection = [f"--clickhouse_url={http_config.url}", f"--clickhouse_database={http_config.database}"]
+    line = CommandLine(connection, {**environment, "CLICKHOUSE_PASSWORD": ""})
+    small = ("--load_bytes=200K", "--block_bytes=100K")
+    seen = line.run("ingest", f"--input={place.storage.root}/", "--dry_run", "--json").json
+    assert sum(found["files"] for found in seen["pending"].values()) == 12
+    first = line.run("ingest", f"--input={place.storage.root}/", "--json", *small)
+    assert first.code == 0, first.err
+    loaded = first.json
+    assert (loaded["files_processed"], loaded["errors"]) == (12, [])
+    assert loaded["events_ingested"] == sum(map(len, dataset.events.values()))
+    assert [group["reason"] for group in loaded["ignored"]] == ["suffix"]
+    with http_config.connect() as client:
+        assert not row_wrongs(client, dataset)
+    moved = sorted(f"{path.rpartition('/')[0]}/processed/{path.rpartition('/')[2]}" for path in dataset.files)
+    assert place.names() == sorted([*moved, NEVER_LOADED])
+    again = line.run("ingest", f"--input={place.storage.root}", "--json", *small).json
+    assert (again["files_processed"], again["events_ingested"], again["errors"]) == (0, 0, [])
+    status = line.run("status", f"--input={place.storage.root}", "--json").json["inputs"][0]
+    assert (status["input"], status["pending"]["files"]) == (place.storage.root, 0)
+    assert line.run("rejected", "list", f"--input={place.storage.root}", "--json").json["total"] == 4
+
+
+def test_a_loaded_file_that_comes_again_is_recognised_and_deleted_when_asked(
+    store: tuple[Place, Mapping[str, str]], tmp_path: Path, http_config: ClickHouseConfig
+) -> None:
+    place, environment = store
+    dataset = Dataset(str(tmp_path / "copies"))
+    write(dataset, place, lambda number: 3, 3)
+    connection = [f"--clickhouse_url={http_config.url}", f"--clickhouse_database={http_config.database}"]
+    line = CommandLine([f"--input={place.storage.root}", *connection], {**environment, "CLICKHOUSE_PASSWORD": ""})
+    assert line.run("ingest", "--delete_after_process").code == 0
+    assert place.names() == []
+    path = dataset.files[1]
+    content = (Path(dataset.root) / path).read_bytes()
+    place.put(path, content)
+    again = line.run("ingest", "--json").json
+    assert (again["known"], again["events_ingested"]) == (1, 0)
+    more = event("span", "1-3", deploymentId="1-3")
+    dataset.events["span"].append("1-3")
+    place.put(path, content + f"{more}\n".encode())
+    assert line.run("ingest", "--json").json["events_ingested"] == 1
+    with http_config.connect() as client:
+        assert not row_wrongs(client, dataset)
+    directory, _, name = path.rpartition("/")
+    assert place.names() == [
+        f"{directory}/processed/{name.replace('.jsonl', '.2.jsonl')}",
+        f"{directory}/processed/{name}",
+    ]
+
+
+# What cannot be an input
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("s3://AKIAKEY:hush-4f1d7c@bucket/x", "the s3 URL has credentials in it"),
+        ("gs://hush-4f1d7c@bucket/x", "the gs URL has credentials in it"),
+        ("sftp://me:hush-4f1d7c@host/x", "the sftp URL has credentials in it"),
+        ("s3://", "names no bucket"),
+        ("s3://bucket//x", "has an empty or relative part"),
+        ("gs://bucket/../x", "has an empty or relative part"),
+        ("simplecache::s3://bucket/x", "joins several file systems"),
+    ],
+)
+def test_a_url_that_cannot_be_one_is_refused_without_a_secret(url: str, reason: str) -> None:
+    done = CommandLine(["--clickhouse_url=http://127.0.0.1:9"]).run("ingest", f"--input={url}")
+    assert done.code == 2 and reason in done.err
+
+
+@pytest.mark.parametrize("command", ["status", "drop", "rejected list", "query logs", "migrate"])
+def test_every_command_refuses_a_url_with_a_secret(command: str) -> None:
+    done = CommandLine(["--clickhouse_url=http://127.0.0.1:9"]).run(
+        *command.split(), "--input=s3://AKIAKEY:hush-4f1d7c@bucket/x"
+    )
+    assert done.code == 2 and "the s3 URL has credentials in it" in done.err
+
+
+def test_without_a_place_for_the_database_none_is_made() -> None:
+    done = CommandLine().run("ingest", "--input=s3://bucket/x")
+    assert done.code == 2 and "--clickhouse_url: is missing" in done.err and "s3://bucket/x" in done.err
+
+
+def test_an_input_that_cannot_be_used_is_one_line(s3: str, gcs: str, tmp_path: Path) -> None:
+    line = CommandLine([f"--clickhouse_url=chdb://{tmp_path}/db"], s3_environment(s3) | gcs_environment(gcs))
+    for url, reason in (
+        ("s3://no-such-bucket/x", "bucket no-such-bucket does not exist"),
+        ("gs://no-such-bucket/x", "bucket no-such-bucket does not exist"),
+        ("https://example.com/x", "https:// cannot be an input: HTTPFileSystem cannot move, delete"),
+        ("nothing://x/y", "nothing:// cannot be used: Protocol not known: nothing"),
+    ):
+        for arguments in (("ingest",), ("ingest", "--dry_run")):
+            done = line.run(*arguments, f"--input={url}", "--quiet")
+            assert done.code == 1, done
+            assert done.err == f"error: --input: {url}: {reason}\n"
+        assert reason in str(line.run("status", f"--input={url}", "--json").json["inputs"][0]["pending"]["errors"])
