@@ -24,7 +24,7 @@ from transforms.loads.inputs import resolve_input
 from transforms.loads.journal import Journal, Tail
 from transforms.loads.runs import left_behind
 from transforms.report import Failure
-from transforms.resources import lent_client, shared_lease
+from transforms.resources import lent_client, shared_files, shared_lease
 from transforms.storage import StorageError, open_storage
 from transforms.storage.ignored_files import IgnoredGroup
 
@@ -205,6 +205,7 @@ class IngestionWorker:
         self._began_at: int | None = None
         with ExitStack() as run:
             run.enter_context(lent_client(self.client))
+            run.enter_context(shared_files())
             self._run_pages(config, run)
             if self._one_more_look():
                 for metric in (metrics.FILES_SKIPPED, metrics.FILES_UNFINISHED):

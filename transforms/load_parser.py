@@ -21,12 +21,13 @@ import xxhash
 from transforms.blocks.inserted_before import Blocks, InsertedBefore, chunk_of
 from transforms.blocks.resume import Resumption, Rows
 from transforms.blocks.row_block import RowBlock, cut_blocks
-from transforms.events import REJECTED_TABLE, TABLES, LineSource
-from transforms.events.parsing import ChunkParser, ParsedChunk
+from transforms.events import REJECTED_TABLE, TABLES
+from transforms.events.parsing import ParsedChunk
 from transforms.loads import Load, Slice
 from transforms.loads.lines import RangeLines, line_number, range_digest, read_lines
 from transforms.loads.rows import LoadCounts, SliceOutcome
 from transforms.metrics import BYTES_READ, LINES_READ, PARSE_US, READ_US
+from transforms.parse_pieces import Piece, loads_that_have_some, parse_pieces, pieces_digest
 from transforms.run import RunFn
 from transforms.storage import StorageError, reason_of
 from transforms.storage.compression import compression_of_name
@@ -36,8 +37,6 @@ _DAY_MS = 86_400_000
 _RETRIED_AFTER_MS = 600_000
 """A load that was recorded longer ago than this has perhaps been tried before, by a bundle that the runner retries."""
 _CHANGED = "changed since it was recorded; what it holds now is for a later load"
-
-Piece = tuple[Slice, RangeLines]
 
 
 class LoadFailed(Exception):
@@ -104,10 +103,10 @@ class LoadParser:
                 pieces, parsed = self._parse(number, chunk, pieces)
             if not pieces:
                 continue
-            digest = _digest(pieces)
+            digest = pieces_digest(pieces)
             label = "" if self._of_version_01() else digest
             suffix = ""
-            present = [self._rows_in(load_id) for load_id in _partly_in(pieces)]
+            present = [self._rows_in(load_id) for load_id in loads_that_have_some(pieces)]
             if not self._is_as_recorded(number, chunk, pieces, digest):
                 # Another attempt has cut the chunk into blocks that it can no longer be cut into.
                 present.append(self._before.rows(number))
@@ -205,7 +204,7 @@ class LoadParser:
             else:
                 pieces.append((part, lines))
         changed = [part for part, lines in pieces if lines.etag != part.etag and not self._is_begun(part)]
-        if changed and not self._before.is_cut_from(number, _digest(pieces)):
+        if changed and not self._before.is_cut_from(number, pieces_digest(pieces)):
             failed |= {part.position: _CHANGED for part in changed}
             pieces = [piece for piece in pieces if piece[0].position not in failed]
         if failed:
@@ -336,6 +335,7 @@ class LoadParser:
             progress.rejected += rejected[part.position]
             if progress.line:
                 progress.line += lines.data.count(b"\n")
+                self._stage.contents.note_line(part.path, lines.etag, lines.end, progress.line)
             LINES_READ.add(read[part.position])
         return pieces, parsed
 
@@ -346,10 +346,11 @@ class LoadParser:
         # By the recorded ranges, so that a row keeps its place when the chunk has lost a file.
         begins = dict(zip(chunk, accumulate((part.length for part in chunk), initial=0), strict=False))
         sequence = [begins[part] + lines.offset - part.start for part, lines in pieces]
-        found = self._parse_once(pieces, [1] * len(pieces), sequence)
+        within, longest = self._stage.log.within, self._config.max_line_bytes
+        found = parse_pieces(pieces, [1] * len(pieces), sequence, within, longest)
         if found[0].rejected is not None and any(lines.offset for _, lines in pieces):
             # Only rejected lines need their number, and only in a large file is it not known from the chunk itself.
-            found = self._parse_once(pieces, [self._line(*piece) for piece in pieces], sequence)
+            found = parse_pieces(pieces, [self._line(*piece) for piece in pieces], sequence, within, longest)
         return found
 
     def _line(self, part: Slice, lines: RangeLines) -> int:
@@ -358,38 +359,6 @@ class LoadParser:
         if not progress.line:
             progress.line = line_number(self._stage.contents, part.path, lines.etag, lines.offset)
         return progress.line
-
-    def _parse_once(
-        self, pieces: Sequence[Piece], line_numbers: Sequence[int], sequence: Sequence[int]
-    ) -> tuple[ParsedChunk, Counter[int], Counter[int]]:
-        parser = ChunkParser(self._config.max_line_bytes)
-        read: Counter[int] = Counter()
-        for (part, lines), number, first in zip(pieces, line_numbers, sequence, strict=True):
-            source = LineSource(
-                path=self._stage.log.within(part.path),
-                event_type=part.event_type,
-                project_id=part.project_id,
-                recorded_at_ms=part.timestamp_ms,
-                offset=lines.offset,
-                line=number,
-                sequence=first,
-            )
-            read[part.position] += parser.add(lines.data, source).lines
-        parsed = parser.finish()
-        rejected: Counter[int] = Counter()
-        if parsed.rejected is not None:
-            places: dict[str, list[tuple[int, int]]] = {}
-            for part, lines in pieces:
-                places.setdefault(self._stage.log.within(part.path), []).append((lines.offset, part.position))
-            for path, offset in zip(
-                parsed.rejected.column("file").to_pylist(),
-                parsed.rejected.column("byte_offset").to_pylist(),
-                strict=True,
-            ):
-                # A load may have several parts of one file.
-                _, position = max(place for place in places[path] if place[0] <= offset)
-                rejected[position] += 1
-        return parsed, read, rejected
 
     def _too_many(self, read: Counter[int], more: Counter[int]) -> tuple[int, str]:
         """The slice with most bad lines in a chunk, and the reason, when the load would have more than it may; else ''."""
@@ -418,17 +387,3 @@ class LoadParser:
                 cutoff = pa.scalar(int(self.started * 1000) - days * _DAY_MS, pa.int64())
                 times = rows.column(TABLES[event_type].time_column).cast(pa.int64())
                 self._expired += pc.sum(pc.less(times, cutoff)).as_py() or 0
-
-
-def _digest(pieces: Sequence[Piece]) -> str:
-    """Of the lines of a chunk, and which file's they are."""
-    digest = xxhash.xxh3_64()
-    for part, lines in pieces:
-        digest.update(f"{part.position} {lines.offset} {len(lines.data)}\n".encode())
-        digest.update(lines.data)
-    return digest.hexdigest()
-
-
-def _partly_in(pieces: Sequence[Piece]) -> list[str]:
-    """The loads that may have rows of these files which no digest tells of."""
-    return list(dict.fromkeys(load_id for part, _ in pieces for load_id in part.partly_in))

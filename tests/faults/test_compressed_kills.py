@@ -30,16 +30,16 @@ def dataset(tmp_path: Path) -> Dataset:
 
 
 @pytest.mark.parametrize(
-    "point",
+    ("point", "options"),
     [
-        "after_the_first_insert",
-        "between_blocks",
-        "after_the_commit",
-        "before_the_first_move",
-        "before_the_final_record",
+        ("between_blocks", ()),
+        ("before_the_first_move", ()),
+        ("after_the_first_insert", SEVERAL_LOADS),
+        ("between_blocks", SEVERAL_LOADS),
+        ("after_the_commit", SEVERAL_LOADS),
+        ("before_the_final_record", SEVERAL_LOADS),
     ],
 )
-@pytest.mark.parametrize("options", [(), SEVERAL_LOADS], ids=["whole files", "several loads"])
 def test_killed_at_a_point_then_run_again(
     database: ClickHouseConfig, dataset: Dataset, point: str, options: tuple[str, ...]
 ) -> None:
@@ -51,8 +51,8 @@ def test_killed_at_a_point_then_run_again(
 def test_killed_at_random_times_again_and_again(database: ClickHouseConfig, dataset: Dataset) -> None:
     chance = random.Random(17)
     codes = []
-    for _ in range(8):
+    for _ in range(6):
         kill = f"{chance.randint(1, 60)},{chance.uniform(0, 0.03):.4f}"
         codes.append(start(database, dataset, *SEVERAL_LOADS, kill=kill).finish()[0])
-    assert codes.count(-signal.SIGKILL) >= 3, "the kills came too late to matter"
+    assert codes.count(-signal.SIGKILL) >= 2, "the kills came too late to matter"
     assert_a_plain_run_completes(database, dataset)

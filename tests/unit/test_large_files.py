@@ -14,14 +14,17 @@ from hypothesis import strategies as st
 from tests.support.compress import compress
 from tests.support.dataset import event
 from tests.support.parser_stage import Log, stage_of
+from transforms import load_parser
 from transforms.clickhouse import ClickHouseConfig
 from transforms.config import IngestConfig
 from transforms.events import REJECTED_TABLE
 from transforms.load_parser import LoadParser
 from transforms.loads.journal import Tail
+from transforms.loads.lines import line_number
 from transforms.record_loads import assign_files, new_loads
 from transforms.run import contents_of
 from transforms.storage import PendingFile
+from transforms.storage.contents import Contents
 from transforms.storage.local import LocalStorage
 
 BOM = "\ufeff"
@@ -58,8 +61,9 @@ def found(
     rejected: list[dict[str, Any]] = []
     read = 0
     log = Log(str(root))
+    stage = stage_of(log, max_line_bytes=1000, **options)
     for load in sorted(loads, key=lambda load: load.slices[0].start):
-        parser = LoadParser(replace(load, created_ms=1 << 42), stage_of(log, max_line_bytes=1000, **options))
+        parser = LoadParser(replace(load, created_ms=1 << 42), stage)
         for block in parser:
             if block.table == REJECTED_TABLE:
                 kept = ["line", "byte_offset", "reason", "raw", "event_type", "project_id"]
@@ -118,3 +122,25 @@ def test_a_line_that_is_longer_than_several_loads_is_one_line(tmp_path: Path, st
     assert [identity for identity, _ in rows] == ["a", "b", "c"]
     assert [(row["line"], len(row["raw"])) for row in rejected] == [(3, 5000)]
     assert read == 4
+
+
+@pytest.mark.parametrize("stored_as", ["", ".gz", ".zst"])
+def test_the_lines_before_bad_ones_are_counted_once_for_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored_as: str
+) -> None:
+    """Though each of its loads has bad lines: the next one begins where the last one has counted to."""
+    content = b"".join(b"bad\n" + event("log", f"l{n}", message="m" * 500).encode() + b"\n" for n in range(400))
+    stored = compress(content, stored_as) if stored_as else content
+    counted: list[int] = []
+    count = line_number
+
+    def noting(contents: Contents, path: str, etag: str, offset: int) -> int:
+        counted.append(offset - contents.line_before(path, etag, offset)[0])
+        return count(contents, path, etag, offset)
+
+    monkeypatch.setattr(load_parser, "line_number", noting)
+    rows, rejected, _ = found(tmp_path, f"f.jsonl{stored_as}", stored, load_bytes=6_000, block_bytes=2_000)
+    assert [row["line"] for row in rejected] == list(range(1, 800, 2))
+    assert len(rows) == 400
+    assert len(counted) > 30, "once for each load"
+    assert sum(counted[1:]) == 0, "each begins where the one before has ended"
