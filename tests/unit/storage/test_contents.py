@@ -291,3 +291,33 @@ def test_lines_are_found_where_a_compressed_file_may_be_cut(
     for start, end in pairwise([0, *expected]):
         assert found.next_line(start + apart, len(content)) == end
     assert found.next_line(len(content) + 1, len(content)) == len(content)
+
+
+def test_a_range_over_the_place_where_a_file_cannot_be_read_on(tmp_path: Path, storage: CountedStorage) -> None:
+    """Whoever takes less than the range gets what is before it; the reason comes with what is behind."""
+    path = tmp_path / "f.jsonl.gz"
+    path.write_bytes(gzip_member(b"{}\n") + b"garbage")
+    contents = contents_of(storage)
+    for _ in range(2):
+        with pytest.raises(Unreadable, match="behind its compressed data"):
+            contents.read(str(path), 1, 100, etag=etag(path))
+        assert contents.read(str(path), 1, 100, etag=etag(path), partial=True).data == b"}\n"
+        with pytest.raises(Unreadable, match="behind its compressed data"):
+            contents.read(str(path), 3, 100, etag=etag(path), partial=True)
+
+
+def test_what_is_held_of_files_is_bounded(tmp_path: Path, storage: CountedStorage) -> None:
+    """However many are read from, each can be read on."""
+    paths = [tmp_path / f"{number}.jsonl.gz" for number in range(40)]
+    files = OpenFiles()
+    contents = Contents(storage, files)
+    for path in paths:
+        path.write_bytes(gzip_member(path.name.encode() * 100_000))
+        measure(contents, path)
+    for start in (0, 10, 20):
+        for path in paths:
+            found = contents.read(str(path), start, start + 10, etag=etag(path)).data
+            assert found == (path.name.encode() * 100)[start : start + 10]
+            assert len(files._readers) <= 16
+    files.close()
+    assert contents.read(str(paths[0]), 30, 40, etag=etag(paths[0])).data == (b"0.jsonl.gz" * 4)[30:40]
