@@ -14,8 +14,10 @@ from pathlib import Path
 
 from transforms.events import EVENT_TYPES
 from transforms.events.types import MAX_MS, MIN_MS
+from transforms.storage.compression import compress
 
 DIALECTS = ("flat", "envelope", "mixed")
+COMPRESSIONS = ("none", "gz", "zst")
 WEIGHTS = {"trace": 10, "span": 45, "log": 25, "metric": 15, "score": 5}
 """How many of a hundred events are of each type."""
 
@@ -82,6 +84,8 @@ class GenerateOptions:
     dialect: str = "mixed"
     bad_ratio: float = 0.0
     """Part of the lines that are broken on purpose."""
+    compression: str = "none"
+    """What files are compressed with, which is added to their names."""
 
     def problems(self) -> list[str]:
         """Everything that is wrong with the options."""
@@ -91,6 +95,8 @@ class GenerateOptions:
                 found.append(f"--{name}: {getattr(self, name)} must be from 1 to {most:,}")
         if self.dialect not in DIALECTS:
             found.append(f"--dialect: {self.dialect!r} must be one of {', '.join(DIALECTS)}")
+        if self.compression not in COMPRESSIONS:
+            found.append(f"--compression: {self.compression!r} must be one of {', '.join(COMPRESSIONS)}")
         if not 0 <= self.bad_ratio <= 1:
             found.append(f"--bad_ratio: {self.bad_ratio} must be between 0 and 1")
         unknown = [name for name in self.event_types if name not in EVENT_TYPES]
@@ -113,7 +119,7 @@ class GenerateOptions:
 
 @dataclass
 class GeneratedFiles:
-    """What was written: files, bytes, events by type, and lines that are broken on purpose."""
+    """What was written: files, bytes as they are stored, events by type, and lines that are broken on purpose."""
 
     files: int = 0
     bytes: int = 0
@@ -139,9 +145,12 @@ def generate(options: GenerateOptions) -> GeneratedFiles:
             lines.insert(chance.randrange(len(lines) + 1), chance.choice(_BAD_LINES))
         stamp = datetime.fromtimestamp(min(file_start + step, end_ms) / 1000, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
         name = f"{stamp}_{chance.getrandbits(64):016x}.jsonl"
+        content = ("\n".join(lines) + "\n").encode()
+        if options.compression != "none":
+            name += f".{options.compression}"
+            content = compress(content, name)
         directory = Path(options.output, event_type, f"project-{project}")
         directory.mkdir(parents=True, exist_ok=True)
-        content = ("\n".join(lines) + "\n").encode()
         temporary = directory / f".{name}.tmp"
         try:
             temporary.write_bytes(content)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from beam_pipeline.generate import DIALECTS
+from beam_pipeline.generate import COMPRESSIONS, DIALECTS
 from beam_pipeline.option_values import choice, event_types, instant, number, place, seconds, shown, size, whole
 from beam_pipeline.schema.options import DEFAULT_DEDUP_WINDOW
 from transforms.clickhouse import ClickHouseConfig
@@ -335,6 +335,7 @@ GENERATE = (
     Option("seed", whole, 0, "the same seed gives the same events", "", "N"),
     Option("dialect", choice(*DIALECTS), "mixed", "how events are written: flat, envelope or mixed"),
     Option("bad_ratio", number, 0.0, "part of the lines that are broken on purpose, 0 to 1"),
+    Option("compression", choice(*COMPRESSIONS), "none", "compress the files: gz, zst or none"),
 )
 
 

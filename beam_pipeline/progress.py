@@ -102,7 +102,8 @@ class Tracker:
             files=counts.get(metrics.FILES_LOADED.name, 0),
             total_files=self._total_files,
             bytes=counts.get(metrics.BYTES_READ.name, 0),
-            total_bytes=self._total_bytes,
+            # Of a compressed file it is only known how much it holds when it is taken up.
+            total_bytes=self._total_bytes + counts.get(metrics.BYTES_EXPANDED.name, 0),
             events=sum(counts.get(metric.name, 0) for metric in metrics.EVENTS_BY_TYPE.values()),
             rejected=counts.get(metrics.LINES_REJECTED.name, 0),
             errors=errors,

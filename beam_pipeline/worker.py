@@ -25,7 +25,7 @@ from transforms.loads.inputs import resolve_input
 from transforms.loads.journal import Journal, Tail
 from transforms.loads.runs import left_behind
 from transforms.report import Failure
-from transforms.resources import lent_client, shared_lease
+from transforms.resources import lent_client, shared_files, shared_lease
 from transforms.storage import StorageError, open_storage, requests
 from transforms.storage.ignored_files import IgnoredGroup
 
@@ -311,6 +311,7 @@ class IngestionWorker:
             if self._polling is not None and self._polling.is_stopping:
                 interrupt.request_of(config.run_id)  # `stop` may have come before it knew the run
             run.enter_context(lent_client(self.client))
+            run.enter_context(shared_files())
             self._run_pages(config, run)
             if self._one_more_look():
                 for metric in (metrics.FILES_SKIPPED, metrics.FILES_UNFINISHED):

@@ -16,9 +16,12 @@ from transforms.config import IngestConfig, month_of
 from transforms.events import EVENT_TYPES
 from transforms.loads import delivery_ms
 from transforms.storage import PendingFile, Storage, name_timestamp_ms
+from transforms.storage.compression import compression_of_name
 from transforms.storage.ignored_files import IgnoredFile, IgnoreReason
 
 _PUT_ASIDE_AT_ONCE = 1000
+_EXPANSION = 100
+"""How much more a compressed file may hold than is stored, for the order of its rows to be certain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,7 @@ def in_delivery_order(files: Iterable[PendingFile], first_ms: int, config: Inges
             block_rows=config.block_rows,
         )
         yield replace(file, version_ms=first_ms + before_ms)
-        size += file.size
+        size += file.size * (_EXPANSION if compression_of_name(file.path) else 1)
 
 
 def handed_files(config: IngestConfig) -> Sequence[PendingFile] | None:

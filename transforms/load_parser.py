@@ -21,22 +21,22 @@ import xxhash
 from transforms.blocks.inserted_before import Blocks, InsertedBefore, chunk_of
 from transforms.blocks.resume import Resumption, Rows
 from transforms.blocks.row_block import RowBlock, cut_blocks
-from transforms.events import REJECTED_TABLE, TABLES, LineSource
-from transforms.events.parsing import ChunkParser, ParsedChunk
+from transforms.events import REJECTED_TABLE, TABLES
+from transforms.events.parsing import ParsedChunk
 from transforms.loads import Load, Slice
 from transforms.loads.lines import RangeLines, line_number, range_digest, read_lines
 from transforms.loads.rows import LoadCounts, SliceOutcome
 from transforms.metrics import BYTES_READ, LINES_READ, PARSE_US, READ_US
+from transforms.parse_pieces import Piece, loads_that_have_some, parse_pieces, pieces_digest
 from transforms.run import RunFn
 from transforms.storage import StorageError, is_own_fault, reason_of
+from transforms.storage.compression import compression_of_name
 from transforms.storage.overlap import overlapped
 
 _DAY_MS = 86_400_000
 _RETRIED_AFTER_MS = 600_000
 """A load that was recorded longer ago than this has perhaps been tried before, by a bundle that the runner retries."""
 _CHANGED = "changed since it was recorded; what it holds now is for a later load"
-
-Piece = tuple[Slice, RangeLines]
 
 
 class LoadFailed(Exception):
@@ -76,6 +76,8 @@ class LoadParser:
         """Why slices were given back, or end before they were to, by position."""
         self.own_faults: set[int] = set()
         """Those of which that is the file's own fault."""
+        self.compressed: dict[int, Slice] = {}
+        """Slices that were given back since their files are compressed, by position: they are to be recorded anew."""
         self.started = time.time()
         self._stage = stage
         self._config = stage.config
@@ -103,10 +105,10 @@ class LoadParser:
                 pieces, parsed = self._parse(number, chunk, pieces)
             if not pieces:
                 continue
-            digest = _digest(pieces)
+            digest = pieces_digest(pieces)
             label = "" if self._of_version_01() else digest
             suffix = ""
-            present = [self._rows_in(load_id) for load_id in _partly_in(pieces)]
+            present = [self._rows_in(load_id) for load_id in loads_that_have_some(pieces)]
             if not self._is_as_recorded(number, chunk, pieces, digest):
                 # Another attempt has cut the chunk into blocks that it can no longer be cut into.
                 present.append(self._before.rows(number))
@@ -198,13 +200,18 @@ class LoadParser:
                 if is_own_fault(lines):
                     self.own_faults.add(part.position)
                 continue
-            problem = self._problem(number, part, lines)
+            try:
+                problem = self._problem(number, part, lines)
+            except (OSError, StorageError) as error:
+                problem = reason_of(error)
+                if is_own_fault(error):
+                    self.own_faults.add(part.position)
             if problem:
                 failed[part.position] = problem
             else:
                 pieces.append((part, lines))
         changed = [part for part, lines in pieces if lines.etag != part.etag and not self._is_begun(part)]
-        if changed and not self._before.is_cut_from(number, _digest(pieces)):
+        if changed and not self._before.is_cut_from(number, pieces_digest(pieces)):
             failed |= {part.position: _CHANGED for part in changed}
             pieces = [piece for piece in pieces if piece[0].position not in failed]
         if failed:
@@ -213,28 +220,39 @@ class LoadParser:
 
     def _lines(self, members: Sequence[Slice]) -> Iterator[RangeLines | OSError | StorageError]:
         """The lines of each slice, or why they cannot be read; of several at once where reading is mostly waiting."""
-        storage = self._stage.storage
 
         def read(part: Slice) -> RangeLines | OSError | StorageError:
+            etag = self._progress[part.position].etag
             try:
-                return read_lines(storage, part, self._config.max_held_line_bytes)
+                return read_lines(self._stage.contents, part, self._config.max_held_line_bytes, etag)
             except (OSError, StorageError) as error:
                 return error
 
-        return overlapped(read, members, storage.files_at_once)
+        return overlapped(read, members, self._stage.storage.files_at_once)
 
     def _problem(self, number: int, part: Slice, lines: RangeLines) -> str:
         """Why the lines of a file that is not as it was recorded are not those of the load; '' when they are."""
         progress = self._progress[part.position]
+        if self._is_misread(part, lines):
+            self.compressed[part.position] = part
+            return f"holds {lines.compression} data although its name does not say so; recorded anew as such"
         if lines.etag == progress.etag:
             return ""
         if self._is_begun(part):
             start = self.load.slices[part.position].start
-            if range_digest(self._stage.storage, part.path, start, part.start) == progress.digest.hexdigest():
+            digest = range_digest(self._stage.contents, part.path, lines.etag, start, part.start)
+            if digest == progress.digest.hexdigest():
                 return ""
             return "was replaced while it was loaded; what it holds now is for a later load"
         # An earlier attempt may have inserted a chunk with the same content, which is seen by its digest.
         return "" if self._before.of_chunk(number) else _CHANGED
+
+    def _is_misread(self, part: Slice, lines: RangeLines) -> bool:
+        """Whether a file is compressed that was taken for a plain one when it was recorded, with its size as it is stored."""
+        whole = self.load.slices[part.position]
+        if not lines.compression or part.start or not whole.whole or compression_of_name(part.path):
+            return False
+        return self._stage.contents.measure(part.path, lines.etag, whole.size).size != whole.size
 
     def _is_begun(self, part: Slice) -> bool:
         """Whether blocks have lines of this slice from before the chunk."""
@@ -245,7 +263,7 @@ class LoadParser:
         if self._stage.log.is_committed(self.load.load_id):
             raise LoadFailed("it was committed by another worker while it was read, and its files were moved")
         released = {
-            position: reason
+            position: "" if position in self.compressed else reason
             for position, reason in failed.items()
             if self._progress[position].reached == self.load.slices[position].start
         }
@@ -259,7 +277,7 @@ class LoadParser:
             self.load = replace(self.load, released=self.load.released | set(released))
             for position in released:
                 del self._progress[position]
-        self.problems.update(failed)
+        self.problems |= {position: reason for position, reason in failed.items() if position not in self.compressed}
 
     def _end_slice(self, position: int, end: int, *, at_end: bool = False) -> None:
         """Ends a slice where its lines were read to; `at_end` says that its file ends there now."""
@@ -325,6 +343,7 @@ class LoadParser:
             progress.rejected += rejected[part.position]
             if progress.line:
                 progress.line += lines.data.count(b"\n")
+                self._stage.contents.note_line(part.path, lines.etag, lines.end, progress.line)
             LINES_READ.add(read[part.position])
         return pieces, parsed
 
@@ -335,50 +354,19 @@ class LoadParser:
         # By the recorded ranges, so that a row keeps its place when the chunk has lost a file.
         begins = dict(zip(chunk, accumulate((part.length for part in chunk), initial=0), strict=False))
         sequence = [begins[part] + lines.offset - part.start for part, lines in pieces]
-        found = self._parse_once(pieces, [1] * len(pieces), sequence)
+        within, longest = self._stage.log.within, self._config.max_line_bytes
+        found = parse_pieces(pieces, [1] * len(pieces), sequence, within, longest)
         if found[0].rejected is not None and any(lines.offset for _, lines in pieces):
             # Only rejected lines need their number, and only in a large file is it not known from the chunk itself.
-            found = self._parse_once(pieces, [self._line(*piece) for piece in pieces], sequence)
+            found = parse_pieces(pieces, [self._line(*piece) for piece in pieces], sequence, within, longest)
         return found
 
     def _line(self, part: Slice, lines: RangeLines) -> int:
         """The number of the first of these lines; counts those before it once for each slice."""
         progress = self._progress[part.position]
         if not progress.line:
-            progress.line = line_number(self._stage.storage, part.path, lines.offset)
+            progress.line = line_number(self._stage.contents, part.path, lines.etag, lines.offset)
         return progress.line
-
-    def _parse_once(
-        self, pieces: Sequence[Piece], line_numbers: Sequence[int], sequence: Sequence[int]
-    ) -> tuple[ParsedChunk, Counter[int], Counter[int]]:
-        parser = ChunkParser(self._config.max_line_bytes)
-        read: Counter[int] = Counter()
-        for (part, lines), number, first in zip(pieces, line_numbers, sequence, strict=True):
-            source = LineSource(
-                path=self._stage.log.within(part.path),
-                event_type=part.event_type,
-                project_id=part.project_id,
-                recorded_at_ms=part.timestamp_ms,
-                offset=lines.offset,
-                line=number,
-                sequence=first,
-            )
-            read[part.position] += parser.add(lines.data, source).lines
-        parsed = parser.finish()
-        rejected: Counter[int] = Counter()
-        if parsed.rejected is not None:
-            places: dict[str, list[tuple[int, int]]] = {}
-            for part, lines in pieces:
-                places.setdefault(self._stage.log.within(part.path), []).append((lines.offset, part.position))
-            for path, offset in zip(
-                parsed.rejected.column("file").to_pylist(),
-                parsed.rejected.column("byte_offset").to_pylist(),
-                strict=True,
-            ):
-                # A load may have several parts of one file.
-                _, position = max(place for place in places[path] if place[0] <= offset)
-                rejected[position] += 1
-        return parsed, read, rejected
 
     def _too_many(self, read: Counter[int], more: Counter[int]) -> tuple[int, str]:
         """The slice with most bad lines in a chunk, and the reason, when the load would have more than it may; else ''."""
@@ -407,17 +395,3 @@ class LoadParser:
                 cutoff = pa.scalar(int(self.started * 1000) - days * _DAY_MS, pa.int64())
                 times = rows.column(TABLES[event_type].time_column).cast(pa.int64())
                 self._expired += pc.sum(pc.less(times, cutoff)).as_py() or 0
-
-
-def _digest(pieces: Sequence[Piece]) -> str:
-    """Of the lines of a chunk, and which file's they are."""
-    digest = xxhash.xxh3_64()
-    for part, lines in pieces:
-        digest.update(f"{part.position} {lines.offset} {len(lines.data)}\n".encode())
-        digest.update(lines.data)
-    return digest.hexdigest()
-
-
-def _partly_in(pieces: Sequence[Piece]) -> list[str]:
-    """The loads that may have rows of these files which no digest tells of."""
-    return list(dict.fromkeys(load_id for part, _ in pieces for load_id in part.partly_in))

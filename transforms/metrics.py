@@ -67,7 +67,10 @@ LOADS_COMMITTED = Metric("loads_committed", "loads", "loads whose rows are all a
 LOADS_FAILED = Metric("loads_failed", "loads", "loads that could not be finished and are left for a later run")
 BLOCKS_INSERTED = Metric("blocks_inserted", "inserts", "blocks acknowledged by ClickHouse")
 BLOCKS_PRESENT = Metric("blocks_present", "blocks", "blocks of adopted loads that ClickHouse already had")
-BYTES_READ = Metric("bytes_read", "bytes", "bytes of event files read")
+BYTES_READ = Metric("bytes_read", "bytes", "bytes of event files read; of compressed ones, decompressed")
+BYTES_EXPANDED = Metric(
+    "bytes_expanded", "bytes", "how much more the compressed files hold that were taken up than is stored"
+)
 LINES_READ = Metric("lines_read", "lines", "non-blank lines read")
 EVENTS_BY_TYPE = {
     event_type: Metric(f"{event_type}_events_inserted", "rows", f"{event_type} events acknowledged by ClickHouse")

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import apache_beam as beam
 
-from transforms import interrupt
+from transforms import interrupt, report
 from transforms.blocks.row_block import RowBlock
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
 from transforms.load_parser import LoadFailed, LoadParser
-from transforms.loads import Load
+from transforms.loads import Load, Slice, describe_files
 from transforms.loads.rows import LoadCounts, SliceOutcome
 from transforms.loads.runs import TakenOver
+from transforms.record_loads import record_loads
 from transforms.run import RunFn
-from transforms.storage import StorageError
+from transforms.storage import PendingFile, StorageError
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +59,11 @@ def parsed_load(parser: LoadParser, error: str = "") -> ParsedLoad:
 
 class _ParseJsonlFn(RunFn):
     def process(self, load: Load) -> Iterator[RowBlock | ParsedLoad]:
+        for more in (yield from self._parse(load)):
+            yield from self._parse(more)
+
+    def _parse(self, load: Load) -> Generator[RowBlock | ParsedLoad, None, list[Load]]:
+        """Parses a load; the loads that come of files which turned out to be compressed are left to the caller."""
         parser, error, is_left = LoadParser(load, self), "", False
         try:
             # A runner may retry a bundle after the load was committed, without a file that could not be read then.
@@ -73,6 +79,29 @@ class _ParseJsonlFn(RunFn):
             _log.debug("%s", load.describe(), exc_info=caught)
         if not is_left:
             yield parsed_load(parser, error)
+        return self._recorded_anew(parser)
+
+    def _recorded_anew(self, parser: LoadParser) -> list[Load]:
+        """Loads of files that were given back because they are compressed, now that it is known: with what they hold."""
+        files = [_pending(part, parser.load) for part in parser.compressed.values()]
+        try:
+            return record_loads(files, self) if files else []
+        except (ClickHouseError, OSError) as error:
+            report.fail(describe_files([file.path for file in files]), f"could not be assigned to a load: {error}")
+            return []
+
+
+def _pending(part: Slice, load: Load) -> PendingFile:
+    return PendingFile(
+        timestamp_ms=part.timestamp_ms,
+        path=part.path,
+        event_type=part.event_type,
+        project_id=part.project_id,
+        size=part.size,
+        modified_ms=part.modified_ms,
+        etag=part.etag,
+        version_ms=load.end_ms,
+    )
 
 
 @dataclass(eq=False)

@@ -16,11 +16,15 @@ from transforms.config import IngestConfig, month_of
 from transforms.failed_files import attempts, give_up, own_failures, unread_record, waits
 from transforms.loads import Load, Slice, cut_loads, describe_files, make_load
 from transforms.loads.journal import Holding, Tail
-from transforms.loads.lines import line_start, next_line, range_digest
+from transforms.loads.known_content import gaps, loaded_prefix
+from transforms.loads.lines import next_line
 from transforms.loads.log import LoadLog
 from transforms.loads.rows import FileRecord, LoadRecord
 from transforms.loads.runs import Owner, live_runs
+from transforms.measure_files import measure_files
 from transforms.metrics import (
+    BYTES_EXPANDED,
+    FILES_CHANGED,
     FILES_FAILED,
     FILES_KNOWN,
     FILES_LOADED,
@@ -30,8 +34,10 @@ from transforms.metrics import (
     LOG_US,
 )
 from transforms.run import RunFn
-from transforms.storage import FileChanged, Moved, PendingFile, Storage, StorageError, is_own_fault, reason_of
+from transforms.storage import FileChanged, Moved, PendingFile, StorageError, is_own_fault, reason_of
+from transforms.storage.contents import Contents
 from transforms.storage.ignored_files import IgnoredFile, IgnoreReason
+from transforms.storage.open_files import Measure
 from transforms.storage.overlap import overlapped
 
 _FILES_AT_ONCE = 20_000
@@ -57,18 +63,22 @@ class Assignment:
     given_up: list[tuple[PendingFile, list[FileRecord]]] = field(default_factory=list)
     """Files at which as many attempts have failed as there may be, and which ones."""
     unread: list[tuple[PendingFile, OSError | StorageError]] = field(default_factory=list)
-    """Files that are known, and cannot be read to tell what of them is new."""
+    """Files that cannot be read to tell how much they hold, or what of it is new."""
     waiting: dict[str, str] = field(default_factory=dict)
     """Files that have failed several times as they are, and are not due yet: why, and when they are."""
     grown: list[tuple[PendingFile, list[FileRecord]]] = field(default_factory=list)
     """Files that begin with what was loaded of them, and go on."""
+    measures: dict[str, Measure] = field(default_factory=dict, compare=False)
+    """How much files hold that may be compressed, by path."""
+    changed: int = 0
+    """Files that are not as they were listed: what they are now is for the next look."""
 
 
 def assign_files(
     files: Iterable[PendingFile],
     known: Mapping[str, Sequence[FileRecord]],
     tail: Tail,
-    storage: Storage,
+    contents: Contents,
     *,
     run_id: str,
     alive: Alive,
@@ -78,51 +88,81 @@ def assign_files(
     """Decides for each file what of it is to be loaded, by what the log says of it.
 
     A file is its content: reads those that were loaded before and are not the same file any more, to see whether they
-    begin with what was loaded.
+    begin with what was loaded, and those that may be compressed, to see how much they hold.
     """
     result = Assignment()
+    free: list[PendingFile] = []
     for file in sorted(files):
         records = [r for r in known.get(file.path, ()) if r.state != "released"]
         unfinished = [r for r in records if r.load_id in tail.unfinished and not r.committed]
         if unfinished:
             _leave(file, [tail.unfinished[r.load_id] for r in unfinished], result, run_id, alive)
-            continue
-        # What no load stands behind was written by a worker that lost the race for its entry.
-        loaded = [r for r in records if r.committed and (not reload or r.run_id == run_id)]
-        same = [r for r in loaded if r.etag == file.etag]
-        failures = own_failures(file, known.get(file.path, ()))
-        try:
-            gaps, before = _new_ranges(storage, file, same, loaded)
-        except (OSError, StorageError) as error:
-            gaps, before = [(file.size, file.size)], []
-            unread: OSError | StorageError | None = error
         else:
-            unread = None
-        if gaps and 0 < max_attempts <= attempts(failures):
-            result.given_up.append((file, failures))
-        elif gaps and (reason := waits(file, known.get(file.path, ()))):
-            result.waiting[file.path] = reason
-        elif unread is not None:
-            result.unread.append((file, unread))
-        elif gaps:
-            partly_in = () if reload else _partly_in(known.get(file.path, ()))
-            result.new += [_slice(file, start, end, partly_in) for start, end in gaps]
-            if before:
-                result.grown.append((file, before))
-        else:
-            result.loaded.append((file, [*same, *(record for record in before if record not in same)]))
+            free.append(file)
+    measured = measure_files(free, known, contents, run_id)
+    result.measures, result.changed = measured.measures, measured.changed
+    for file in free:
+        measure = result.measures.get(file.path) or measured.failed.get(file.path)
+        if measure is not None:
+            reload_of = run_id if reload else ""
+            _assign(file, measure, known.get(file.path, ()), contents, result, reload_of, max_attempts)
     return result
 
 
+def _assign(
+    file: PendingFile,
+    measure: Measure | OSError | StorageError,
+    records: Sequence[FileRecord],
+    contents: Contents,
+    result: Assignment,
+    reload_of: str,
+    max_attempts: int,
+) -> None:
+    """Decides for a file that nobody has; with `reload_of`, only what that run has loaded counts as loaded."""
+    # What no load stands behind was written by a worker that lost the race for its entry.
+    loaded = [r for r in records if r.state != "released" and r.committed and reload_of in ("", r.run_id)]
+    try:
+        if not isinstance(measure, Measure):
+            raise measure
+        sized = replace(file, size=measure.size)
+        missing, before = _new_ranges(sized, measure, loaded, contents)
+    except FileChanged:
+        result.changed += 1
+        return
+    except (OSError, StorageError) as error:
+        unread: OSError | StorageError | None = error
+    else:
+        unread = None
+        if not missing:
+            same = [record for record in loaded if record.etag == file.etag]
+            result.loaded.append((sized, [*same, *(record for record in before if record not in same)]))
+            return
+    failures = own_failures(file, records)
+    if 0 < max_attempts <= attempts(failures):
+        result.given_up.append((file, failures))
+    elif reason := waits(file, records):
+        result.waiting[file.path] = reason
+    elif unread is not None:
+        result.unread.append((file, unread))
+    else:
+        assert isinstance(measure, Measure)
+        partly_in = () if reload_of else _partly_in(records)
+        parts = [part for gap in missing for part in measure.ranges(*gap)]
+        result.new += [_slice(sized, start, end, partly_in) for start, end in parts]
+        if before:
+            result.grown.append((sized, before))
+
+
 def _new_ranges(
-    storage: Storage, file: PendingFile, same: Sequence[FileRecord], loaded: Sequence[FileRecord]
+    file: PendingFile, measure: Measure, loaded: Sequence[FileRecord], contents: Contents
 ) -> tuple[list[tuple[int, int]], list[FileRecord]]:
-    """The byte ranges that are not loaded, and the slices of other contents that the file begins with."""
-    gaps = list(_gaps(storage, file, same))
-    if not gaps or len(same) == len(loaded):
-        return gaps, []
-    before = loaded_prefix(storage, file, loaded)
-    return list(_gaps(storage, file, [*same, *before])), before
+    """The ranges of a file that are not loaded, and the slices of other contents that it begins with."""
+    same = [record for record in loaded if record.etag == file.etag]
+    missing = list(gaps(contents, file, measure.readable, same))
+    if not missing or len(same) == len(loaded):
+        return missing, []
+    before = loaded_prefix(contents, file, measure.readable, loaded)
+    return list(gaps(contents, file, measure.readable, [*same, *before])), before
 
 
 def _leave(file: PendingFile, held: Sequence[Holding], result: Assignment, run_id: str, alive: Alive) -> None:
@@ -137,76 +177,6 @@ def _leave(file: PendingFile, held: Sequence[Holding], result: Assignment, run_i
         result.skipped[file.path] = owner
     else:
         result.unfinished += 1
-
-
-def loaded_prefix(storage: Storage, file: PendingFile, records: Sequence[FileRecord]) -> list[FileRecord]:
-    """The slices that were loaded and that this file begins with, one behind the other.
-
-    They end where all that was loaded of some content ends: a file that has only a part of it means something else. Several
-    contents may have the same range, one as a part and one as a whole, so that each is looked at.
-    """
-    covered: list[FileRecord] = []
-    reached = 0
-    for record in sorted(_still_there(storage, file, records), key=lambda record: (record.start, -record.end)):
-        if record.start > reached:
-            break
-        covered.append(record)
-        reached = max(reached, record.end)
-    ends = [
-        record
-        for record in covered
-        if record.at_end or not any(r.etag == record.etag and r.end > record.end for r in records)
-    ]
-    if not ends:
-        return []
-    last = max(ends, key=lambda record: record.end)
-    if last.end == 0:
-        return [last] if file.size == 0 else []
-    # Rather those of one content than of several that go on from each other.
-    of_one = _one_behind_the_other([record for record in covered if record.etag == last.etag], last.end)
-    return of_one or _one_behind_the_other(covered, last.end)
-
-
-def _one_behind_the_other(records: Iterable[FileRecord], end: int) -> list[FileRecord]:
-    """Those that go on from where the one before ends, from the beginning to `end`; none when they do not come to it."""
-    found: list[FileRecord] = []
-    reached = 0
-    for record in records:
-        if record.start <= reached < record.end <= end:
-            found.append(record)
-            reached = record.end
-    return found if reached == end else []
-
-
-def _still_there(storage: Storage, file: PendingFile, records: Iterable[FileRecord]) -> Iterator[FileRecord]:
-    """The slices whose bytes are the same in this file. Reads each range once."""
-    digests: dict[tuple[int, int], str] = {}
-    for record in records:
-        if not record.digest or record.end > file.size:
-            continue
-        span = record.start, record.end
-        if span not in digests:
-            digests[span] = range_digest(storage, file.path, *span)
-        if digests[span] == record.digest:
-            yield record
-
-
-def _gaps(storage: Storage, file: PendingFile, records: Sequence[FileRecord]) -> Iterator[tuple[int, int]]:
-    """The byte ranges of a file that none of these records has. An empty file that none has is one empty range."""
-    if not records:
-        yield 0, file.size
-        return
-    reached, was_end = 0, False
-    for record in sorted(records, key=lambda record: record.start):
-        if record.start > reached:
-            yield reached, record.start
-        if record.end > reached:
-            reached, was_end = record.end, record.at_end
-    if reached < file.size:
-        # A file that grew may have ended in the middle of a line, which was taken for a line then. Take it whole now, unless
-        # all that it lacked was its end.
-        is_cut = was_end and storage.read(file.path, reached, reached + 1).data not in (b"\n", b"\r")
-        yield line_start(storage, file.path, reached) if is_cut else reached, file.size
 
 
 def _partly_in(records: Iterable[FileRecord]) -> tuple[str, ...]:
@@ -254,14 +224,17 @@ def new_loads(
     assignment: Assignment,
     files: Mapping[str, PendingFile],
     known: Mapping[str, Sequence[FileRecord]],
-    storage: Storage,
+    contents: Contents,
     config: IngestConfig,
 ) -> list[Load]:
     """The loads that the new slices become: of one month each, in the order of the files' age."""
 
     def line_at(part: Slice, offset: int) -> int:
+        measure = assignment.measures[part.path]
+        if measure.compression:
+            return measure.next_line(offset, part.end)
         try:
-            return next_line(storage, part.path, offset, part.end)
+            return next_line(contents, part.path, part.etag, offset, part.end)
         except (OSError, StorageError):
             return part.end  # whoever reads it will say why it cannot be read, and of no other file
 
@@ -298,13 +271,13 @@ def record_loads(files: Sequence[PendingFile], stage: RunFn) -> list[Load]:
             kept,
             known,
             tail,
-            stage.storage,
+            stage.contents,
             run_id=config.run_id,
             alive=owners.get,
             reload=config.reload,
             max_attempts=config.max_attempts,
         )
-        loads = new_loads(assignment, {file.path: file for file in kept}, known, stage.storage, config)
+        loads = new_loads(assignment, {file.path: file for file in kept}, known, stage.contents, config)
         if not loads:
             break
         log.write_slices(loads)
@@ -324,9 +297,12 @@ def record_loads(files: Sequence[PendingFile], stage: RunFn) -> list[Load]:
     FILES_SKIPPED.add(len(assignment.skipped))
     report.skip(assignment.skipped)
     FILES_UNFINISHED.add(assignment.unfinished)
+    FILES_CHANGED.add(assignment.changed)
     FILES_FAILED.add(len(assignment.waiting))
     for path, reason in assignment.waiting.items():
         report.fail(path, reason)
+    stored = {file.path: file.size for file in kept}
+    BYTES_EXPANDED.add(sum(assignment.measures[p].size - stored[p] for p in {part.path for part in assignment.new}))
     LOADS_RECORDED.add(len(loads))
     again = log.read(tail.unfinished[load_id] for load_id in sorted(assignment.again))
     return loads + [replace(load, emitted_before=True) for load in again]

@@ -1,4 +1,4 @@
-"""What all stages in a process share: the client, and the sign of life of the run."""
+"""What all stages in a process share: the client, what is held of files, and the sign of life of the run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from transforms.clickhouse import ClickHouseConfig
 from transforms.config import IngestConfig
 from transforms.loads.journal import Journal
 from transforms.loads.runs import Lease, held_here
+from transforms.storage.open_files import OpenFiles
 
 if TYPE_CHECKING:
     from transforms.clickhouse import ClickHouse
@@ -31,6 +32,7 @@ class _Shared(Generic[Value]):
 
 _lock = threading.Lock()
 _clients: dict[ClickHouseConfig, _Shared[ClickHouse]] = {}
+_files: dict[None, _Shared[OpenFiles]] = {}
 _leases: dict[tuple[str, ClickHouseConfig], _Shared[Lease]] = {}
 
 
@@ -65,6 +67,16 @@ def shared_client(config: ClickHouseConfig) -> contextlib.AbstractContextManager
 def lent_client(client: ClickHouse) -> contextlib.AbstractContextManager[ClickHouse]:
     """Makes a client that is open anyway the one that the stages in this process use. It is not closed here."""
     return _use(_clients, client.config, lambda: _Shared(client, lambda: None))
+
+
+def shared_files() -> contextlib.AbstractContextManager[OpenFiles]:
+    """What this process holds of files that it reads, let go of with its last user."""
+
+    def begin() -> _Shared[OpenFiles]:
+        files = OpenFiles()
+        return _Shared(files, files.close)
+
+    return _use(_files, None, begin)
 
 
 def shared_lease(

@@ -25,6 +25,7 @@ def run(invocation: Invocation) -> int:
         seed=values["seed"],
         dialect=values["dialect"],
         bad_ratio=values["bad_ratio"],
+        compression=values["compression"],
     )
     problems = options.problems()
     if problems:

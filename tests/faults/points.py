@@ -37,7 +37,7 @@ def into_rejected(_: ClickHouse, table: str, *__: Any, **___: Any) -> bool:
 
 
 def an_event_file(path: Any, *_: Any, **__: Any) -> bool:
-    return str(path).endswith(".jsonl")
+    return ".jsonl" in os.path.basename(path)
 
 
 def called_by(function: str) -> Condition:

@@ -78,6 +78,13 @@ def everything_below(directory: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in sorted(directory.rglob("*"))}
 
 
+def test_compressed_events_are_generated_and_loaded(local: CommandLine, tmp_path: Path) -> None:
+    events = generate(tmp_path / "in", 300, "--compression=zst")
+    assert {path.suffix for path in events.rglob("*") if path.is_file()} == {".zst"}
+    loaded = local.run("ingest", f"--input={events}", "--json")
+    assert (loaded.code, loaded.json["events_ingested"]) == (0, 300), loaded.err
+
+
 def test_generate_ingest_status(line: CommandLine, events: Path) -> None:
     files, lines = len(pending(events)), lines_in(pending(events))
     assert lines == EVENTS

@@ -31,7 +31,8 @@ from transforms.loads.journal import JOURNAL_TABLE, Holding
 from transforms.loads.lines import RangeLines, read_lines
 from transforms.loads.rows import FILES_TABLE, LOADS_TABLE
 from transforms.parse_jsonl import ParseJsonl
-from transforms.storage import Storage, StorageError
+from transforms.storage import StorageError
+from transforms.storage.contents import Contents
 from transforms.storage.local import LocalStorage
 from transforms.write_to_clickhouse import WriteToClickHouse
 
@@ -154,12 +155,12 @@ def test_a_worker_that_the_runner_gave_up_finishes_the_load_while_it_is_retried(
 
     reads = []
 
-    def read_behind_the_other(storage: Storage, part: Slice, limit: int) -> RangeLines:
+    def read_behind_the_other(contents: Contents, part: Slice, limit: int, etag: str) -> RangeLines:
         reads.append(part)
         if len(reads) == 2:
             monkeypatch.undo()
             run()  # the one that was given up: it commits the load and moves its files
-        return read_lines(storage, part, limit)
+        return read_lines(contents, part, limit, etag)
 
     monkeypatch.setattr(load_parser, "read_lines", read_behind_the_other)
     run()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.compress import compress
 from transforms.clickhouse import ClickHouse
 from transforms.events import REJECTED_TABLE, TABLES
 
@@ -54,7 +56,10 @@ class Dataset:
         self.files.remove(path)
 
     def add_file(self, event_type: str, project: str, name: str, lines: list[tuple[str, str | None]]) -> str:
-        """Writes a file of (line, event id or None for a line that must be rejected); returns its path below the root."""
+        """Writes a file of (line, event id or None for a line that must be rejected); returns its path below the root.
+
+        It is compressed as its name says, in a member for each third of its lines.
+        """
         path = f"{event_type}/{project}/{name}"
         offset = 0
         for line, identity in lines:
@@ -66,7 +71,11 @@ class Dataset:
         target = Path(self.root, path)
         target.parent.mkdir(parents=True, exist_ok=True)
         coming = target.with_name(f".{name}.tmp")  # a run may be looking: it must find the whole file or none
-        coming.write_text("".join(f"{line}\n" for line, _ in lines))
+        content = "".join(f"{line}\n" for line, _ in lines).encode()
+        suffix = target.suffix
+        coming.write_bytes(
+            compress(content, suffix, cuts=(offset // 3, offset * 2 // 3)) if suffix != ".jsonl" else content
+        )
         coming.replace(target)
         self.files.append(path)
         return path
@@ -88,8 +97,13 @@ def event(event_type: str, identity: str, *, at: str = f"{DAY}T12:00:00.000Z", *
     return json.dumps(values | fields)
 
 
-def make_dataset(root: Path, *, files: int = 3, lines: int = 60, projects: int = 2) -> Dataset:
-    """`files` files of `lines` lines for each type and project, one line in thirty broken, two hours and two months."""
+def make_dataset(
+    root: Path, *, files: int = 3, lines: int = 60, projects: int = 2, suffixes: Sequence[str] = ("",)
+) -> Dataset:
+    """`files` files of `lines` lines for each type and project, one line in thirty broken, two hours and two months.
+
+    The files have these suffixes in turn, and are compressed as they say.
+    """
     dataset = Dataset(str(root))
     root.mkdir(parents=True, exist_ok=True)
     for event_type in TABLES:
@@ -107,9 +121,9 @@ def make_dataset(root: Path, *, files: int = 3, lines: int = 60, projects: int =
                         if event_type in ("trace", "span")
                         else (event(event_type, identity, at=at), identity)
                     )
-                dataset.add_file(
-                    event_type, f"p{project}", f"20261120T12{project:02d}{file:02d}Z_{file:04x}.jsonl", made
-                )
+                suffix = suffixes[len(dataset.files) % len(suffixes)]
+                name = f"20261120T12{project:02d}{file:02d}Z_{file:04x}.jsonl{suffix}"
+                dataset.add_file(event_type, f"p{project}", name, made)
     return dataset
 
 
@@ -171,7 +185,7 @@ def _file_wrongs(client: ClickHouse, dataset: Dataset) -> list[str]:
             found.append(f"{path} is still pending")
         if not os.path.exists(os.path.join(directory, "processed", name)):
             found.append(f"{path} is not in processed/")
-    processed = [name for _, _, names in os.walk(dataset.root) for name in names if name.endswith(".jsonl")]
+    processed = [name for _, _, names in os.walk(dataset.root) for name in names if ".jsonl" in name]
     if len(processed) != len(dataset.files):
         found.append(f"{len(processed)} files are there, {len(dataset.files)} were written")
     loads = client.query(

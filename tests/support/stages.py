@@ -24,7 +24,7 @@ from transforms.loads import Load
 from transforms.loads.runs import Lease
 from transforms.parse_jsonl import ParsedLoad, _ParseJsonlFn
 from transforms.record_loads import record_loads
-from transforms.run import RunFn
+from transforms.run import RunFn, contents_of
 from transforms.storage import Storage, open_storage
 from transforms.write_to_clickhouse import _WriteBlocksFn
 
@@ -109,6 +109,7 @@ class Worker:
         fn = kind(self.config)
         fn.client = cast(ClickHouse, _Stepwise(self.client, self._announce))
         fn.storage = cast(Storage, _Stepwise(open_storage(self.config.input), self._announce))
+        fn.contents = contents_of(fn.storage, self.config)
         fn.journal = self.config.journal(fn.client)
         fn.log = self.config.load_log(fn.client)
         fn.lease = Lease(

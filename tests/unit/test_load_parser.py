@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import xxhash
@@ -19,44 +18,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.dataset import event
+from tests.support.parser_stage import Log, stage_of
 from transforms.blocks.row_block import RowBlock
-from transforms.clickhouse import ClickHouseConfig
-from transforms.config import IngestConfig
 from transforms.events import REJECTED_TABLE, TABLES
 from transforms.load_parser import LoadFailed, LoadParser
 from transforms.loads import Load, Slice, cut_loads, make_load
 from transforms.loads.lines import next_line
-from transforms.run import RunFn
 from transforms.storage import Content
+from transforms.storage.contents import Contents
 from transforms.storage.local import LocalStorage
 
 NOW_MS = 4_102_444_800_000
 """So far in the future that no load was recorded long ago."""
 LOGS = TABLES["log"].table
-
-
-@dataclass
-class Log:
-    """The load log, as far as a parser needs it."""
-
-    root: str
-    released: list[Mapping[int, str]] = field(default_factory=list)
-    own_faults: set[int] = field(default_factory=set)
-    """Positions of released slices that failed by the fault of their files."""
-    committed: bool = False
-
-    def within(self, path: str) -> str:
-        return os.path.relpath(path, self.root)
-
-    def is_committed(self, load_id: str) -> bool:
-        return self.committed
-
-    def release(
-        self, load: Load, released: Mapping[int, str], partly_inserted: Container[int], own_faults: Container[int]
-    ) -> None:
-        assert not partly_inserted
-        self.released.append(released)
-        self.own_faults |= {position for position in released if position in own_faults}
 
 
 @pytest.fixture
@@ -73,13 +47,6 @@ def log(root: Path) -> Log:
 def nothing_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """No block of any load is in a table."""
     monkeypatch.setattr("transforms.blocks.inserted_before.read_blocks", lambda client, load_id: set())
-
-
-def stage_of(log: Log, **options: Any) -> RunFn:
-    config = IngestConfig(log.root, ClickHouseConfig(url="http://nowhere"), **options)
-    lease = SimpleNamespace(check=lambda load_id, attempt: None)
-    stage = SimpleNamespace(config=config, storage=LocalStorage(log.root), log=log, client=None, lease=lease)
-    return cast(RunFn, stage)
 
 
 def lines(name: str, count: int, bad: int = 0, kind: str = "log") -> bytes:
@@ -181,7 +148,7 @@ def test_slices_and_chunks_cut_anywhere_give_each_line_once(
         slices,
         load_bytes=load_bytes,
         load_files=3,
-        next_line=lambda part, offset: next_line(storage, part.path, offset, part.end),
+        next_line=lambda part, offset: next_line(Contents(storage), part.path, part.etag, offset, part.end),
     )
     found: Counter[str] = Counter()
     rejected: list[tuple[str, int, int]] = []

@@ -64,6 +64,13 @@ def test_of_a_run_that_loads_not_all_the_rest_is_not_waited_for() -> None:
     assert (snapshot.total_files, snapshot.total_bytes) == (5, 50)
 
 
+def test_compressed_files_count_with_what_they_hold_once_that_is_known() -> None:
+    tracker = Tracker(lambda: 0.0)
+    tracker.add_page(Page(files=2, bytes=50, last=(0, "a")))
+    counts = {metrics.BYTES_EXPANDED.name: 150, metrics.BYTES_READ.name: 100}
+    assert tracker.snapshot(counts, errors=0).fraction == 0.5
+
+
 def test_a_log_gets_a_line_every_so_often() -> None:
     now = [0.0]
     stream = io.StringIO()

@@ -15,6 +15,7 @@ from transforms.loads.rows import FileRecord, version
 from transforms.loads.runs import Owner
 from transforms.record_loads import Assignment, assign_files
 from transforms.storage import PendingFile
+from transforms.storage.contents import Contents
 from transforms.storage.local import LocalStorage
 
 CONTENT = b"0123456\n" * 4
@@ -78,7 +79,7 @@ def assigned(
     tail = Tail(unfinished={holding.load_id: holding for holding in holdings})
     alive = {owner.run_id: owner for owner in owners}
     known = {file.path: list(records)} if records else {}
-    return assign_files([file], known, tail, storage, run_id="this run", alive=alive.get, reload=reload)
+    return assign_files([file], known, tail, Contents(storage), run_id="this run", alive=alive.get, reload=reload)
 
 
 def ranges(assignment: Assignment) -> list[tuple[int, int]]:
@@ -288,6 +289,8 @@ def test_what_is_loaded_is_loaded_again_when_that_is_asked_for(storage: LocalSto
 
 def test_files_are_assigned_oldest_first(storage: LocalStorage, file: PendingFile) -> None:
     later, earlier = (replace(file, path=f"{file.path}{n}", timestamp_ms=file.timestamp_ms + n) for n in (1, -1))
-    found = assign_files([later, file, earlier], {}, Tail(), storage, run_id="this run", alive=lambda run_id: None)
+    found = assign_files(
+        [later, file, earlier], {}, Tail(), Contents(storage), run_id="this run", alive=lambda run_id: None
+    )
     assert [part.path for part in found.new] == [earlier.path, file.path, later.path]
     assert all(os.path.isabs(part.path) for part in found.new)

@@ -14,6 +14,8 @@ FAILED = "failed"
 LEFT = (PROCESSED, FAILED)
 """Directories beside pending files, to which these go; nobody looks into them again."""
 SUFFIX = ".jsonl"
+COMPRESSED_SUFFIXES = (".gz", ".gzip", ".zst", ".zstd")
+"""What may follow: what is compressed with gzip or zstd is loaded, too."""
 
 
 class IgnoreReason(str, Enum):
@@ -46,8 +48,8 @@ _DESCRIPTIONS = {
     IgnoreReason.NO_PROJECT: "not in the directory of a project (TYPE/PROJECT/FILE)",
     IgnoreReason.HIDDEN_PROJECT: "the name of the project begins with a dot",
     IgnoreReason.NESTED: "in a directory below that of a project",
-    IgnoreReason.SUFFIX: f"the name does not end in {SUFFIX}",
-    IgnoreReason.COMPRESSED: "compressed files are not supported yet",
+    IgnoreReason.SUFFIX: f"the name does not end in {SUFFIX}, {SUFFIX}.gz or {SUFFIX}.zst",
+    IgnoreReason.COMPRESSED: "compressed in another way than with gzip or zstd",
     IgnoreReason.TEMPORARY: "hidden or temporary",
     IgnoreReason.TOO_YOUNG: "modified less than --min_file_age ago",
     IgnoreReason.OTHER_NAME: "another name of a file that is loaded under its first name",
@@ -112,16 +114,18 @@ class IgnoredFiles:
 _TEMPORARY = re.compile(
     r"^#.*#$|~$|\.(tmp|temp|part|partial|filepart|crdownload|inprogress|lock|swp|swo|swx|bak)$", re.IGNORECASE
 )
-_COMPRESSION = r"\.(gz|gzip|zst|zstd|bz2|xz|lz4|br|zip)"
-_COMPRESSED = re.compile(f"{_COMPRESSION}$", re.IGNORECASE)
-_EVENTS = re.compile(rf"\.(jsonl|ndjson|jsonlines)({_COMPRESSION})?$", re.IGNORECASE)
+_OTHER = r"\.(?:bz2|xz|lz4|br|zip)"
+_COMPRESSED = re.compile(f"{_OTHER}$", re.IGNORECASE)
+_SUPPORTED = "|".join(map(re.escape, COMPRESSED_SUFFIXES))
+_LOADED = re.compile(rf"{re.escape(SUFFIX)}(?:{_SUPPORTED})?\Z")
+_EVENTS = re.compile(rf"\.(?:jsonl|ndjson|jsonlines)(?:({_SUPPORTED})|{_OTHER})?$", re.IGNORECASE)
 
 
 def reason_of_name(name: str) -> IgnoreReason | None:
     """Why a file of this name in the directory of a project is not loaded; None when it is."""
     if name.startswith("."):
         return IgnoreReason.TEMPORARY
-    if name.endswith(SUFFIX):
+    if _LOADED.search(name):
         return None
     if _TEMPORARY.search(name):
         return IgnoreReason.TEMPORARY
@@ -131,7 +135,7 @@ def reason_of_name(name: str) -> IgnoreReason | None:
 def hint_of_name(name: str) -> str:
     """What would be right for a file whose name does not end as it should; '' when that is not clear."""
     match = _EVENTS.search(name)
-    return f"rename it to {name[: match.start()]}{SUFFIX}" if match else ""
+    return f"rename it to {name[: match.start()]}{SUFFIX}{(match[1] or '').lower()}" if match else ""
 
 
 def looks_like_events(name: str) -> bool:

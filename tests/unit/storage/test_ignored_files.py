@@ -9,6 +9,7 @@ from transforms.storage.ignored_files import (
     IgnoredFile,
     IgnoredFiles,
     IgnoreReason,
+    hint_of_name,
     looks_like_events,
     nearest_type,
     reason_of_name,
@@ -28,8 +29,17 @@ TYPES = ("trace", "span", "log", "metric", "score")
         ("a.jsonl.part", IgnoreReason.TEMPORARY),
         ("a.jsonl.TMP", IgnoreReason.TEMPORARY),
         ("a.jsonl~", IgnoreReason.TEMPORARY),
-        ("a.jsonl.gz", IgnoreReason.COMPRESSED),
-        ("a.zst", IgnoreReason.COMPRESSED),
+        ("a.jsonl.gz", None),
+        ("a.jsonl.gzip", None),
+        ("20261120T120000Z_ab.jsonl.zst", None),
+        ("a.jsonl.zstd", None),
+        (".a.jsonl.gz", IgnoreReason.TEMPORARY),
+        ("a.jsonl.gz.part", IgnoreReason.TEMPORARY),
+        ("a.jsonl.GZ", IgnoreReason.SUFFIX),
+        ("a.jsonl.gz.zst", IgnoreReason.SUFFIX),
+        ("a.zst", IgnoreReason.SUFFIX),
+        ("a.jsonl.bz2", IgnoreReason.COMPRESSED),
+        ("a.xz", IgnoreReason.COMPRESSED),
         ("a.JSONL", IgnoreReason.SUFFIX),
         ("a.jsonl ", IgnoreReason.SUFFIX),
         ("jsonl", IgnoreReason.SUFFIX),
@@ -37,6 +47,20 @@ TYPES = ("trace", "span", "log", "metric", "score")
 )
 def test_a_name_tells_whether_a_file_is_loaded(name: str, reason: IgnoreReason | None) -> None:
     assert reason_of_name(name) is reason
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("a.ndjson", "rename it to a.jsonl"),
+        ("a.JSONL.GZ", "rename it to a.jsonl.gz"),
+        ("a.jsonlines.zstd", "rename it to a.jsonl.zstd"),
+        ("a.json.gz", ""),
+        ("a.gz", ""),
+    ],
+)
+def test_a_name_that_is_nearly_right_leads_to_the_right_one(name: str, hint: str) -> None:
+    assert hint_of_name(name) == hint
 
 
 @pytest.mark.parametrize(
@@ -77,7 +101,8 @@ def test_files_are_counted_by_reason_with_one_example_each() -> None:
     one, many = found.groups()
     assert one.describe() == "1 file ignored: not in the directory of a project (TYPE/PROJECT/FILE) (/in/log/x.jsonl)"
     assert many.describe() == (
-        "1,500 files ignored: the name does not end in .jsonl (for example /in/trace/p/0.JSONL; rename it to 0.jsonl)"
+        "1,500 files ignored: the name does not end in .jsonl, .jsonl.gz or .jsonl.zst "
+        "(for example /in/trace/p/0.JSONL; rename it to 0.jsonl)"
     )
     found.clear()
     assert found.groups() == []
