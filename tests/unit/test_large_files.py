@@ -55,7 +55,7 @@ def found(
     file = PendingFile(0, str(path), "log", "p", len(stored), 0, storage.etag(str(path)) or "")
     contents = contents_of(storage, config)
     assignment = assign_files([file], {}, Tail(), contents, run_id="r", alive=lambda run_id: None)
-    assert (assignment.failed, assignment.changed) == ({}, 0)
+    assert (assignment.unread, assignment.changed) == ([], 0)
     loads = new_loads(assignment, {file.path: file}, {}, contents, config)
     rows: list[tuple[str, str]] = []
     rejected: list[dict[str, Any]] = []

@@ -66,7 +66,7 @@ def test_of_a_run_that_loads_not_all_the_rest_is_not_waited_for() -> None:
 
 def test_compressed_files_count_with_what_they_hold_once_that_is_known() -> None:
     tracker = Tracker(lambda: 0.0)
-    tracker.add_page(Page(files=2, bytes=50, last=(0, "a")))
+    tracker.add_page(Page(files=2, bytes=50, last=(0, "a"), listed_files=2, listed_bytes=50))
     counts = {metrics.BYTES_EXPANDED.name: 150, metrics.BYTES_READ.name: 100}
     assert tracker.snapshot(counts, errors=0).fraction == 0.5
 
