@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from beam_pipeline import IngestConfig, IngestionWorker
 from tests.support.command_line import CommandLine
 from tests.support.dataset import Dataset, event, row_wrongs
 from tests.support.object_stores import gcs_environment, s3_environment
-from tests.support.places import GcsPlace, Place, S3Place
+from tests.support.places import GcsPlace, MemoryPlace, Place, S3Place
 from transforms.clickhouse import ClickHouseConfig
 from transforms.events import EVENT_TYPES
 
@@ -64,7 +65,9 @@ def test_a_bucket_is_loaded_once(
     assert (again["files_processed"], again["events_ingested"], again["errors"]) == (0, 0, [])
     status = line.run("status", f"--input={place.storage.root}", "--json").json["inputs"][0]
     assert (status["input"], status["pending"]["files"]) == (place.storage.root, 0)
-    assert line.run("rejected", "list", f"--input={place.storage.root}", "--json").json["total"] == 4
+    rejected = ("rejected", "list", f"--input={place.storage.root}", "--json")
+    assert line.run(*rejected).json["total"] == 4
+    assert line.run(*rejected, f"--file={place.path(dataset.files[3])}").json["total"] == 1
 
 
 def test_a_loaded_file_that_comes_again_is_recognised_and_deleted_when_asked(
@@ -93,6 +96,22 @@ def test_a_loaded_file_that_comes_again_is_recognised_and_deleted_when_asked(
         f"{directory}/processed/{name.replace('.jsonl', '.2.jsonl')}",
         f"{directory}/processed/{name}",
     ]
+
+
+def test_a_worker_loads_from_any_file_system_that_can_do_what_is_needed(
+    tmp_path: Path, http_config: ClickHouseConfig
+) -> None:
+    place = MemoryPlace()
+    dataset = Dataset(str(tmp_path / "copies"))
+    write(dataset, place, lambda number: number, 6)
+    worker = IngestionWorker(IngestConfig(f"{place.storage.root}/", http_config))
+    worker.init()
+    result = worker.process_once()
+    assert (result.files_processed, result.errors) == (6, [])
+    assert not row_wrongs(worker.client, dataset)
+    assert all("/processed/" in name for name in place.names())
+    assert worker.process_once().files_processed == 0
+    worker.close()
 
 
 # What cannot be an input
