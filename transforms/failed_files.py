@@ -96,7 +96,8 @@ def give_up(files: Sequence[tuple[PendingFile, Sequence[FileRecord]]], stage: Ru
     given_up: list[FileRecord] = []
     for file, failures in files:
         last = min(failures, key=lambda record: record.age_ms)
-        reason = f"{last.error}; failed in {attempts(failures)} attempts"
+        tried = attempts(failures)
+        reason = f"{last.error}; failed in {tried} attempt{'' if tried == 1 else 's'}"
         try:
             _write_reason(stage.storage, file, reason)
             moved = stage.storage.move(file.path, file.etag, FAILED)

@@ -41,6 +41,22 @@ class Page:
     listed_bytes: int = 0
 
 
+def candidates(
+    storage: Storage,
+    config: IngestConfig,
+    on_error: Callable[[str, str], None],
+    on_ignored: Callable[[IgnoredFile], None] | None = None,
+) -> Iterator[PendingFile]:
+    """Files that may be pending, in no particular order: the one place that names come from, by a listing.
+
+    A source of notifications would be another one. Whatever it yields must be as the storage has it now (etag, size), may come
+    twice, late or not at all, and may be loaded already: what follows goes by the load log. So a listing has to find now
+    and then what no notification told of.
+    """
+    others = tuple(event_type for event_type in EVENT_TYPES if event_type not in config.event_types)
+    return storage.list_pending(config.event_types, config.project_id, on_error, on_ignored, other_types=others)
+
+
 def match_files(
     storage: Storage,
     config: IngestConfig,
@@ -51,10 +67,9 @@ def match_files(
 
     `on_ignored` hears of files that are not loaded although they may be meant: none that the configuration leaves out.
     """
-    others = tuple(event_type for event_type in EVENT_TYPES if event_type not in config.event_types)
     ignored = _only_in_range(config, on_ignored) if on_ignored else None
     now_ms = storage.now_ms() if config.looked_at_ms is None else config.looked_at_ms
-    for file in storage.list_pending(config.event_types, config.project_id, on_error, ignored, other_types=others):
+    for file in candidates(storage, config, on_error, ignored):
         if (
             not _in_range(config, file.timestamp_ms)
             or (config.modified_until_ms is not None and file.modified_ms > config.modified_until_ms)

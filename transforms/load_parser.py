@@ -385,7 +385,7 @@ class LoadParser:
         progress = self._progress[worst]
         return worst, (
             f"{progress.rejected + bad} of {progress.lines + read[worst]} lines are bad, more than {option} allows for all "
-            "files of a load; what is not loaded of it stays pending"
+            "files of a load"
         )
 
     def _count_expired(self, parsed: ParsedChunk) -> None:

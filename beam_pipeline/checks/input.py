@@ -46,7 +46,7 @@ def check_input(config: IngestConfig) -> Iterator[Check]:
     files, listing = _list(storage, config)
     yield listing
     yield _read(storage, files[0]) if files else skipped(READ, "no file is pending")
-    yield _move(storage, files[0] if files else None)
+    yield try_move(storage, files[0] if files else None)
     yield _clock(storage)
 
 
@@ -73,7 +73,7 @@ def _read(storage: Storage, file: PendingFile) -> Check:
     return ok(READ, f"{counted(len(content.data), 'byte')} of {file.path}")
 
 
-def _move(storage: Storage, file: PendingFile | None) -> Check:
+def try_move(storage: Storage, file: PendingFile | None) -> Check:
     """Writes, moves and deletes a tiny file of a hidden name, beside a file that is pending: rights are by directory."""
     parent = os.path.dirname(file.path) if file else storage.root
     path = os.path.join(parent, f".check-{uuid.uuid4().hex}.tmp")

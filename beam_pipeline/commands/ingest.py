@@ -322,7 +322,7 @@ COMMAND = Command(
     takes_beam_options=True,
     details=(
         "Pipeline options of Apache Beam, such as --runner (default: DirectRunner), are passed on to it.\n"
-        "Exit code: 0 all loaded, 1 something failed and stays pending, 2 wrong options, 130 or 143 interrupted;\n"
-        "with --continuous 0 when SIGINT or SIGTERM has ended it."
+        "Exit code: 0 all loaded, 1 something failed and stays pending (or, with --max_attempts, has moved to failed/),\n"
+        "2 wrong options, 130 or 143 interrupted; with --continuous 0 when SIGINT or SIGTERM has ended it."
     ),
 )

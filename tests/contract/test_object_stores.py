@@ -19,11 +19,13 @@ from pathlib import Path
 import fsspec.config
 import pytest
 
+from beam_pipeline.checks.check import Outcome
+from beam_pipeline.checks.input import try_move
 from beam_pipeline.options import input_problems
 from tests.support.fault_proxy import Answer, FaultProxy, Sent
 from tests.support.object_stores import s3_options
 from tests.support.places import GcsPlace, S3Place
-from transforms.storage import FileChanged, Moved, StorageError, requests
+from transforms.storage import FileChanged, Moved, StorageError, is_own_fault, requests
 from transforms.storage.s3 import S3Storage
 
 NAME = "20261120T120000Z_ab12.jsonl"
@@ -518,6 +520,44 @@ def test_a_store_that_knows_no_condition_on_copies_is_asked_without(s3_store: St
         assert s3_store.place.storage.move(path, tag(s3_store, path)).now
     assert fault.struck == 1
     assert ["if-none-match" in sent.headers for sent in s3_store.proxy.sent(s3_store.copy)] == [True, False, False]
+
+
+# What is a file's own fault
+
+
+def test_only_a_refusal_of_one_object_is_the_object_s_own_fault(store: Store) -> None:
+    """That credentials have expired, or that nobody answers, says nothing about a file."""
+    path = store.place.put(PENDING)
+    for answer, own in ((store.denied, True), (store.expired, False)):
+        store.proxy.fault(store.read, answer, times=100)
+        with pytest.raises(StorageError) as failed:
+            store.place.storage.read(path, 0, 9)
+        assert is_own_fault(failed.value) is own
+        store.proxy.clear()
+    with pytest.raises(StorageError) as failed:
+        S3Storage("s3://b/x", **s3_options("http://127.0.0.1:9")).read("s3://b/x/y", 0, 9)
+    assert not is_own_fault(failed.value)
+    assert not is_own_fault(FileChanged("changed")) and not is_own_fault(TimeoutError(110, "timed out"))
+    assert is_own_fault(PermissionError(13, "Permission denied"))
+
+
+# What is tried before a run
+
+
+@pytest.mark.parametrize(("refused", "what"), [("copy", "move"), ("delete", "delete")])
+def test_a_check_names_the_right_that_is_missing_and_what_it_leaves(store: Store, refused: str, what: str) -> None:
+    store.place.put(PENDING)
+    (file,) = store.place.storage.list_pending(("trace",), None, lambda path, reason: pytest.fail(reason))
+    store.proxy.fault(
+        "PUT .*/processed/|POST .*/rewriteTo/" if refused == "copy" else "DELETE ", store.denied, times=100
+    )
+    check = try_move(store.place.storage, file)
+    assert check.outcome is Outcome.FAILED and "access denied to " in check.found
+    left = [name for name in store.place.names() if name != PENDING]
+    if refused == "copy":
+        assert left == [] and f"cannot {what} a file to processed/ in" in check.found
+    else:
+        assert len(left) == 2 and all(name in check.advice for name in left), "each that is left is named"
 
 
 # What a user has to mend

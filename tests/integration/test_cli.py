@@ -151,8 +151,35 @@ def test_a_dry_run_touches_nothing(local: CommandLine, events: Path) -> None:
     files = [path for path in pending(events) if path.parts[-3] == "span"]
     assert done.code == 0
     assert done.json["pending"] == {"span": {"files": len(files), "bytes": sum(path.stat().st_size for path in files)}}
-    assert "would load" in local.run(f"--input={events}", "--dry_run").out
+    days = {day: counts["span"]["files"] for day, counts in done.json["days"].items()}
+    assert sum(days.values()) == len(files) and list(days) == sorted(days)
+    assert [found["path"] for found in done.json["files"]] == sorted(map(str, files), key=lambda path: Path(path).name)
+    shown = local.run(f"--input={events}", "--dry_run", "--max_files=3").out
+    assert shown.startswith(f"would load {events} into ") and "the oldest 3 files in one run (--max_files)" in shown
+    numbers, _, names = shown.partition("pending: ")
+    assert re.search(r"^all +\d+ +[\d,]+$", numbers, re.M) and re.search(r"^\d{4}-\d\d-\d\d +\d", numbers, re.M)
+    assert f"pending: {names}".count("pending: ") == len(pending(events))
     assert everything_below(events.parent) == before
+
+
+def test_a_file_that_is_given_up_is_named_with_the_reason_wherever_one_looks(
+    local: CommandLine, loadable: Path
+) -> None:
+    bad = loadable / "log" / "project-0" / "20200101T000000Z_bad.jsonl"
+    bad.write_text("no JSON\n")
+    options = ("--max_rejected_ratio=0.5", "--max_attempts=1")
+    first = local.run(f"--input={loadable}", *options)
+    assert first.code == 1 and f"error: {bad}: 1 of 1 lines are bad" in first.err
+    assert "what failed is still pending, and the next run tries it again" in first.err and bad.exists()
+    second = local.run(f"--input={loadable}", *options)
+    assert second.code == 1 and f"error: {bad}: moved to failed/{bad.name}: 1 of 1 lines are bad" in second.err
+    assert "1 file was moved to failed/, with the reason beside it; to try one again, move it back" in second.err
+    assert "still pending" not in second.err and "nothing to load" not in second.out
+    status = local.run("status", f"--input={loadable}").out
+    assert f"files that were moved to failed/:\n  log/project-0/failed/{bad.name}: 1 of 1 lines are bad" in status
+    assert local.run(f"--input={loadable}", *options).code == 0
+    (bad.parent / "failed" / bad.name).unlink()
+    assert "files that were moved to failed/" not in local.run("status", f"--input={loadable}").out
 
 
 def test_rejected_lines_come_back_byte_for_byte_and_can_be_fed_again(line: CommandLine, tmp_path: Path) -> None:

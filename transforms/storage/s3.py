@@ -15,13 +15,8 @@ from transforms.storage.object_listing import Entry
 from transforms.storage.object_storage import Conflict, ObjectStorage, RangeBehindEnd, Stat, size_of
 from transforms.storage.overlap import overlapped
 from transforms.storage.resumed import PART_BYTES, Answer, read_resumed
-<<<<<<< HEAD
 from transforms.storage.s3_errors import code_of, explain, is_of_object, status_of
-from transforms.storage.urls import missing_library
-=======
-from transforms.storage.s3_errors import code_of, explain, status_of
 from transforms.storage.urls import bucket_and_key, missing_library
->>>>>>> storage
 
 if TYPE_CHECKING:
     from s3fs import S3FileSystem
