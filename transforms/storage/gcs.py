@@ -190,7 +190,7 @@ class GcsStorage(ObjectStorage):
         try:
             self._fs.pipe_file(path, data)
         except Exception as error:
-            self._raise(error, RIGHTS.CREATE, self._key(path))
+            self._raise(error, RIGHTS.CREATE, _key(path))
 
     def _is_same(self, stat: Stat, etag: str) -> bool | None:
         return stat.etag.split(":")[1:] == etag.split(":")[1:]

@@ -219,7 +219,7 @@ class S3Storage(ObjectStorage):
         return True
 
     def write(self, path: str, data: bytes) -> None:
-        self._call("put_object", key=self._key(path), Body=data)
+        self._call("put_object", key=_key(path), Body=data)
 
     def _is_same(self, stat: Stat, etag: str) -> bool | None:
         return True if stat.etag == etag else None if stat.size == size_of(etag) else False
