@@ -10,6 +10,7 @@ import pytest
 from beam_pipeline import IngestConfig, IngestionWorker
 from tests.support.command_line import CommandLine
 from tests.support.dataset import Dataset, event, row_wrongs
+from tests.support.fault_proxy import Answer, FaultProxy
 from tests.support.object_stores import gcs_environment, s3_environment
 from tests.support.places import GcsPlace, MemoryPlace, Place, S3Place
 from transforms.clickhouse import ClickHouseConfig
@@ -112,6 +113,42 @@ def test_a_worker_loads_from_any_file_system_that_can_do_what_is_needed(
     assert all("/processed/" in name for name in place.names())
     assert worker.process_once().files_processed == 0
     worker.close()
+
+
+DENIED = {
+    "s3": Answer(403, b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"),
+    "gcs": Answer(403, b'{"error": {"code": 403, "message": "denied"}}', "application/json"),
+}
+
+
+@pytest.mark.parametrize("kind", ["s3", "gcs"])
+def test_files_that_may_not_be_moved_are_loaded_once_and_moved_by_a_run_that_may(
+    kind: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    http_config: ClickHouseConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = request.getfixturevalue(kind)
+    place = S3Place(url) if kind == "s3" else GcsPlace(url)
+    dataset = Dataset(str(tmp_path / "copies"))
+    write(dataset, place, lambda number: 2, 4)
+    with FaultProxy(url) as proxy:
+        for name, value in (s3_environment(proxy.url) if kind == "s3" else gcs_environment(proxy.url)).items():
+            monkeypatch.setenv(name, value)
+        proxy.fault("PUT .*/processed/|POST .*/(moveTo|rewriteTo)/", DENIED[kind], times=1000)
+        worker = IngestionWorker(IngestConfig(place.storage.root, http_config))
+        worker.init()
+        first = worker.process_once()
+        assert (first.events_ingested, first.files_processed, len(first.errors)) == (8, 0, 4)
+        assert all("is loaded, but could not be moved: access denied to " in error.reason for error in first.errors)
+        assert place.names() == sorted(dataset.files)
+        proxy.clear()
+        second = worker.process_once()
+        assert (second.events_ingested, second.files_processed, second.errors) == (0, 4, [])
+        assert not row_wrongs(worker.client, dataset)
+        assert all("/processed/" in name for name in place.names())
+        worker.close()
 
 
 # What cannot be an input

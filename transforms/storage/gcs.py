@@ -43,7 +43,7 @@ class GcsStorage(ObjectStorage):
         self._bucket, self._prefix = bucket_and_key(root)
         self._options = options
         self._moves = True
-        """Whether the store can move an object in one step; an emulator or a missing right shows that it cannot."""
+        """Whether to try to move an object in one step, which not every store knows, and which is a right of its own."""
 
     def _connect(self) -> GCSFileSystem:
         if missing := missing_library(self.root):
@@ -143,25 +143,26 @@ class GcsStorage(ObjectStorage):
         return content
 
     def _transfer(self, path: str, target: str, etag: str) -> bool:
-        if self._moves:
-            try:
-                self._call(
-                    *(RIGHTS.MOVE, "POST", "b/{}/o/{}/moveTo/o/{}", _key(path), _key(target)),
-                    headers={"Content-Type": "application/json", "X-Goog-GCS-Idempotency-Token": str(uuid.uuid4())},
-                    ifSourceGenerationMatch=_generation(etag),
-                    ifGenerationMatch=0,
-                    json_out=True,
-                )
-                return True
-            except FileNotFoundError:
-                if self.etag(path) != etag:
-                    raise
-                self._moves = False  # the object is there, so what is not is the operation
-            except StorageError as error:
-                if is_overloaded(error.__cause__):
-                    raise
-                self._moves = False  # it is a right of its own, and an operation that not every store knows
-        return super()._transfer(path, target, etag)
+        if not self._moves:
+            return super()._transfer(path, target, etag)
+        try:
+            self._call(
+                *(RIGHTS.MOVE, "POST", "b/{}/o/{}/moveTo/o/{}", _key(path), _key(target)),
+                headers={"Content-Type": "application/json", "X-Goog-GCS-Idempotency-Token": str(uuid.uuid4())},
+                ifSourceGenerationMatch=_generation(etag),
+                ifGenerationMatch=0,
+                json_out=True,
+            )
+            return True
+        except FileNotFoundError:
+            if self.etag(path) != etag:
+                raise
+        except StorageError as error:
+            if is_overloaded(error.__cause__):
+                raise
+        removed = super()._transfer(path, target, etag)
+        self._moves = False  # since this went well, the operation is not known here, or the right to it is missing
+        return removed
 
     def _copy(self, path: str, target: str, etag: str) -> Stat:
         key, token = _key(path), None
