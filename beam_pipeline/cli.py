@@ -193,7 +193,7 @@ def _prepare_process(debug: bool) -> None:
     """Keeps the libraries' own talk away from people."""
     # Before anything imports Beam, which logs at import, and gRPC, which reads these once. The level is the handler's,
     # since Beam changes that of the root logger.
-    level = logging.DEBUG if debug else logging.CRITICAL
+    level = logging.DEBUG if debug else logging.CRITICAL + 1
     handler = logging.StreamHandler()
     handler.setLevel(level)
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[handler])

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from beam_pipeline.outcome import load_counts, load_failures
-from beam_pipeline.runners import LOCAL_RUNNERS, runner_of
+from beam_pipeline.runners import LOCAL_RUNNERS, only_submits, runner_of, template_location_of
 from beam_pipeline.runs_under_way import refuse_older_runs
 from beam_pipeline.schema import SchemaOptions, SchemaStatus, check_schema_status, connect_or_create, run_migrations
 from transforms import interrupt, metrics, report
@@ -63,6 +63,10 @@ class ProcessingResult:
     """Files of loads of earlier runs that could not be finished in this run either; the next one takes them up again."""
     ignored: list[IgnoredGroup] = field(default_factory=list)
     """Files that are not loaded although nothing failed, such as those under a name that is not of an event file."""
+    job_id: str | None = None
+    """The job that was submitted and not waited for; '' when it was written to `--template_location`."""
+    submitted: int = 0
+    """Files that this job is to load."""
     bytes_read: int = 0
     errors: list[Failure] = field(default_factory=list)
     interrupted: bool = False
@@ -91,7 +95,8 @@ class IngestionWorker:
     Args:
         config: what to load, and where to.
         runner_options: Beam pipeline options as a list of flags, such as `["--runner=FlinkRunner", …]`; the default, and
-            `DirectRunner`, run in this process.
+            `DirectRunner`, run in this process. With `--no_wait_until_finish` (Dataflow only) `process_once` submits one
+            job for one page of files, and returns.
         schema: how `init` creates what is missing in the database.
         max_files: files taken up by one pipeline; more are taken up by further ones, until none is left.
         on_page: called with each `Page` of files before it is taken up.
@@ -114,6 +119,9 @@ class IngestionWorker:
     ) -> None:
         self.config = config
         self._runner_options = runner_options or []
+        self._only_submits = only_submits(self._runner_options)
+        self._must_submit = bool(template_location_of(self._runner_options))
+        """Whoever asks for a job in a file starts it, and takes it for a failure when there is none."""
         self._schema = schema or SchemaOptions(embedded=config.clickhouse.embedded)
         self._max_files = max_files
         self._on_page = on_page or (lambda page: None)
@@ -203,6 +211,8 @@ class IngestionWorker:
             self._journal = config.journal(self.client)
         self._counts: Counter[str] = Counter()
         self._began_at: int | None = None
+        self._job_id: str | None = None
+        self._submitted = 0
         with ExitStack() as run:
             run.enter_context(lent_client(self.client))
             self._run_pages(config, run)
@@ -248,7 +258,7 @@ class IngestionWorker:
             config = replace(config, modified_until_ms=newest_ms)
         tail = self._look()
         self._note_waiting(tail)
-        if page is None and not left_behind(tail, self.client, config.run_id):
+        if page is None and not left_behind(tail, self.client, config.run_id) and not self._must_submit:
             return  # without a pipeline: there is nothing to do
         config = self._prepared(config, tail, run)
         if page is None:
@@ -257,6 +267,9 @@ class IngestionWorker:
             self._on_page(page)
             with handed_over(config, page):
                 self._run_pipeline(replace(config, up_to=page.last))
+            if self._only_submits:
+                self._submitted = page.files
+                return  # the next page would be a job of its own, beside this one
             config = replace(config, after=page.last)
             page = next(pages, None)
             if page is not None:
@@ -288,8 +301,12 @@ class IngestionWorker:
                 )
 
     def _run_pipeline(self, config: IngestConfig) -> None:
-        from beam_pipeline.run_pipeline import run_pipeline  # a look that finds nothing does without Beam
+        # A look that finds nothing does without Beam.
+        from beam_pipeline.run_pipeline import run_pipeline, submit_pipeline
 
+        if self._only_submits:
+            self._job_id = submit_pipeline(config, self._runner_options)
+            return
         self._counts.update(run_pipeline(config, self._runner_options, local=self._is_local()))
 
     def _is_local(self) -> bool:
@@ -333,6 +350,8 @@ class IngestionWorker:
             skipped_for=[owner.describe() for owner in report.owners()],
             unfinished=counts[metrics.FILES_UNFINISHED.name],
             ignored=report.ignored(),
+            job_id=self._job_id,
+            submitted=self._submitted,
             bytes_read=counts[metrics.BYTES_READ.name],
             errors=self._failures(config),
             interrupted=interrupt.requested.is_set(),

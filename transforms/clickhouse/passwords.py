@@ -86,11 +86,11 @@ def _secret(name: str) -> bytes:
             f"{OPTION}: {version} is disabled or destroyed, or cannot be a version; enable it, or name another"
         ) from None
     except (api.ServerError, api.TooManyRequests) as error:
-        raise _later(version, _reason(error)) from None
+        raise _later(version, google_says(error)) from None
     except (auth.TransportError, OSError) as error:
         raise _later(version, f"no connection to Google ({type(error).__name__})") from None
     except (api.GoogleAPIError, auth.GoogleAuthError) as error:
-        raise AccessDenied(f"{OPTION}: {version} cannot be read: {_reason(error)}") from None
+        raise AccessDenied(f"{OPTION}: {version} cannot be read: {google_says(error)}") from None
 
 
 def _secret_manager() -> SecretManagerServiceClient:
@@ -122,7 +122,7 @@ def _later(version: str, reason: str) -> Unavailable:
     return failure
 
 
-def _reason(error: Exception) -> str:
-    """What the service, or the way to it, has said, in one line."""
+def google_says(error: Exception) -> str:
+    """What a service of Google, or the way to it, has said in an error of its client, in one line."""
     said = str(getattr(error, "message", "") or error).strip().partition("\n")[0]
     return _REQUEST.sub("", said) or type(error).__name__
