@@ -87,12 +87,8 @@ def test_the_request_of_the_scheduler_is_one_that_google_and_we_understand() -> 
     named = {one["name"]: one for one in metadata()["parameters"]}
     given = dict(launch.parameters)
     assert set(given) <= set(named) and {name for name, one in named.items() if not one["isOptional"]} <= set(given)
-    assert [
-        name
-        for name, one in named.items()
-        for regex in one.get("regexes", [])
-        if name in given and not re.search(regex, given[name])
-    ] == []
+    patterns = {name: pattern for name in given for pattern in named[name].get("regexes", [])}
+    assert [name for name, pattern in patterns.items() if not re.search(pattern, given[name])] == []
     arguments = launcher_arguments([f"--{name}={value}" for name, value in given.items()], INGEST)
     values, rest = read_values(INGEST, arguments)
     assert rest == [f"--{IMAGE['name']}={given[IMAGE['name']]}"]
