@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import textwrap
 import traceback
 import warnings
 from collections.abc import Iterable, Sequence
@@ -74,6 +75,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(given, [f"unexpected {type(error).__name__}: {error}{hint}"], FAILED, debug)
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        # What may be copied, such as gcp-secret:…, stays in one piece.
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False, break_long_words=False)
+
+
 def load_command(name: str) -> Command:
     """A command by its name. Imports what it needs, which for `ingest` takes a second or two."""
     command: Command = importlib.import_module(f"beam_pipeline.commands.{name}").COMMAND
@@ -101,7 +108,7 @@ def command_help(command: Command) -> str:
         usage=f"{PROGRAM} {command.name}{actions} [--option=value …]",
         description=COMMANDS[command.name],
         epilog=command.details,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     ).format_help()
 
 

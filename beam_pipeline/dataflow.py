@@ -40,11 +40,14 @@ def dataflow_problems(flags: Sequence[str], values: Mapping[str, Any]) -> list[s
             f"--clickhouse_password_from: the variable {name} is set here, but Dataflow's workers do not get it; "
             "give gcp-secret:projects/P/secrets/S"
         )
-    return problems + _beams_problems(flags)
+    return problems + _beams_problems(flags, str(values["input"]))
 
 
-def _beams_problems(flags: Sequence[str]) -> list[str]:
-    """What Beam's options lack. What else may be wrong with them, Beam says when it has asked Google."""
+def _beams_problems(flags: Sequence[str], directory: str) -> list[str]:
+    """What Beam's options lack, and an input that only this machine has.
+
+    What else may be wrong with the options, Beam says when it has asked Google.
+    """
     from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
     try:
@@ -61,7 +64,13 @@ def _beams_problems(flags: Sequence[str]) -> list[str]:
         if google.temp_location or google.staging_location
         else "a place for files of the job, gs://…",
     }
-    return [f"--{name}: is missing; give {what}" for name, what in missing.items() if what]
+    problems = [f"--{name}: is missing; give {what}" for name, what in missing.items() if what]
+    # A service on this machine, which Beam takes for one whose workers are here, too, is for tests.
+    if "localhost" not in google.dataflow_endpoint and "://" not in directory.removeprefix("file://"):
+        problems.append(
+            f"--input: {directory} is a directory of this machine, which Dataflow's workers do not see; give gs://…"
+        )
+    return problems
 
 
 def reason_of(error: Exception) -> str | None:

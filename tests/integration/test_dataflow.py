@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ import pytest
 
 from beam_pipeline.dataflow import IN_LAUNCHER, reason_of
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
-from tests.support.command_line import SECRET, CommandLine, Finished, pending
+from tests.support.command_line import ROOT, SECRET, CommandLine, Finished, pending
 from tests.support.dataflow_job import GOLDEN, described, payloads, pipeline_of, stages, submitted
 from tests.support.dataflow_service import JOB_ID, DataflowService
 from tests.support.dataset import event
@@ -150,6 +153,27 @@ def test_the_launcher_of_a_flex_template_gets_its_job_even_when_nothing_is_pendi
     assert written["name"] == "observability" and SECRET not in place.read_text()
 
 
+def test_the_launcher_starts_the_program_with_parameters_as_options(
+    line: CommandLine, events: Path, service: DataflowService, tmp_path: Path
+) -> None:
+    place = tmp_path / "launches/job_object"
+    place.parent.mkdir()
+    program = ROOT / "templates/dataflow/launch.py"
+    parameters = [f"--input={events}", "--reload=true", "--delete_after_process=false", f"--template_location={place}"]
+    environment = {**os.environ, **line.environment, IN_LAUNCHER: str(program), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, program, *parameters, *line.connection],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "a job is written for the launcher to submit, for 2 files" in done.stdout
+    assert json.loads(place.read_text())["name"] == "observability" and service.asked == []
+
+
 REFUSED = [
     (["--template_location=/tmp/job"], "--template_location: a classic template would repeat"),
     (["--clickhouse_password_from=env:HERE"], "--clickhouse_password_from: the variable HERE is set here"),
@@ -179,6 +203,7 @@ def test_all_that_is_missing_is_told_at_once(server: ClickHouseEndpoint, events:
         "--project",
         "--region",
         "--temp_location",
+        "--input",
     ]
 
 
