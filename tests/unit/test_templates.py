@@ -145,6 +145,8 @@ def test_a_dockerfile_is_good_and_copies_what_is_there(path: Path) -> None:
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", text_of(path), re.MULTILINE)
     sources = [source for line in copied for source in line.split()]
     assert sources and [source for source in sources if not (ROOT / source).exists()] == []
+    sent = re.findall(r"^!(.+)$", text_of(ROOT / ".dockerignore"), re.MULTILINE)
+    assert {source.partition("/")[0] for source in sources} <= set(sent)
 
 
 def test_the_image_of_the_template_names_a_program_that_it_has() -> None:
