@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import textwrap
 import traceback
 import warnings
 from collections.abc import Iterable, Sequence
@@ -76,6 +77,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(given, [f"unexpected {type(error).__name__}: {error}{hint}"], FAILED, debug)
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        # What may be copied, such as gcp-secret:…, stays in one piece.
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False, break_long_words=False)
+
+
 def load_command(name: str) -> Command:
     """A command by its name. Imports what it needs, which for `ingest` takes a second or two."""
     command: Command = importlib.import_module(f"beam_pipeline.commands.{name}").COMMAND
@@ -103,7 +110,7 @@ def command_help(command: Command) -> str:
         usage=f"{PROGRAM} {command.name}{actions} [--option=value …]",
         description=COMMANDS[command.name],
         epilog=command.details,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     ).format_help()
 
 
@@ -195,7 +202,7 @@ def _prepare_process(debug: bool) -> None:
     """Keeps the libraries' own talk away from people."""
     # Before anything imports Beam, which logs at import, and gRPC, which reads these once. The level is the handler's,
     # since Beam changes that of the root logger.
-    level = logging.DEBUG if debug else logging.CRITICAL
+    level = logging.DEBUG if debug else logging.CRITICAL + 1
     handler = logging.StreamHandler()
     handler.setLevel(level)
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[handler])

@@ -13,6 +13,7 @@ from beam_pipeline.generate import COMPRESSIONS, DIALECTS
 from beam_pipeline.option_values import choice, event_types, instant, number, place, seconds, shown, size, whole
 from beam_pipeline.schema.options import DEFAULT_DEDUP_WINDOW
 from transforms.clickhouse import ClickHouseConfig
+from transforms.clickhouse.passwords import FORMS
 from transforms.config import LEASE_S, MIB, IngestConfig, InvalidConfig
 from transforms.events import EVENT_TYPES
 from transforms.storage import StorageError, input_root, is_url, open_storage
@@ -218,7 +219,7 @@ CONNECTION = (
         "clickhouse_password_from",
         str,
         "env:CLICKHOUSE_PASSWORD",
-        "where the password is read on each worker: env:NAME or file:/path (a reference, never the password itself)",
+        f"where each worker reads the password: {FORMS} (a reference, never the password itself)",
         "",
         "REFERENCE",
     ),

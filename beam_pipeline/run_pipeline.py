@@ -10,6 +10,7 @@ import apache_beam as beam
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineResult
 
 from beam_pipeline.pipeline import build_pipeline
 from transforms import metrics
@@ -18,12 +19,7 @@ from transforms.config import IngestConfig
 
 def run_pipeline(config: IngestConfig, flags: Sequence[str], *, local: bool) -> Counter[str]:
     """Blocks until the pipeline has ended. Returns what was counted, by the names of `transforms.metrics`."""
-    # Beam's DirectRunner would fall back to a slow one that miscounts, for a pipeline with batches like this one.
-    pipeline = beam.Pipeline(FnApiRunner() if local else None, options=PipelineOptions(list(flags)))
-    # Beam makes a directory that ours has no use for, and that a killed process would leave behind.
-    shutil.rmtree(pipeline.local_tempdir, ignore_errors=True)
-    build_pipeline(pipeline, config)
-    result = pipeline.run()
+    result = _start(config, flags, local=local)
     result.wait_until_finish()
     counts: Counter[str] = Counter()
     for counter in result.metrics().query(MetricsFilter().with_namespace(metrics.NAMESPACE))["counters"]:
@@ -31,3 +27,18 @@ def run_pipeline(config: IngestConfig, flags: Sequence[str], *, local: bool) -> 
         counted = counter.committed if counter.committed is not None else counter.attempted
         counts[counter.key.metric.name] += counted or 0
     return counts
+
+
+def submit_pipeline(config: IngestConfig, flags: Sequence[str]) -> str:
+    """Submits the pipeline to Dataflow. Returns the id of the job; '' when it was written to `--template_location`."""
+    result = _start(config, flags, local=False)
+    return str(result.job_id()) if result.has_job else ""
+
+
+def _start(config: IngestConfig, flags: Sequence[str], *, local: bool) -> PipelineResult:
+    # Beam's DirectRunner would fall back to a slow one that miscounts, for a pipeline with batches like this one.
+    pipeline = beam.Pipeline(FnApiRunner() if local else None, options=PipelineOptions(list(flags)))
+    # Beam makes a directory that ours has no use for, and that a killed process would leave behind.
+    shutil.rmtree(pipeline.local_tempdir, ignore_errors=True)
+    build_pipeline(pipeline, config)
+    return pipeline.run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+DATAFLOW = "DataflowRunner"
 LOCAL_RUNNERS = ("DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
 """Runners that work in the process that starts them."""
 
@@ -17,6 +18,16 @@ def runner_of(flags: Sequence[str]) -> str:
 def direct_running_mode_of(flags: Sequence[str]) -> str:
     """How the local runner is to work."""
     return _value(flags, "--direct_running_mode", "in_memory")
+
+
+def template_location_of(flags: Sequence[str]) -> str:
+    """Where the job is to be written to instead of being submitted; '' for nowhere."""
+    return _value(flags, "--template_location", "")
+
+
+def only_submits(flags: Sequence[str]) -> bool:
+    """Whether the process is to end once the job is submitted or written down, instead of waiting for its end."""
+    return "--no_wait_until_finish" in flags or bool(template_location_of(flags))
 
 
 def _value(flags: Sequence[str], name: str, default: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from beam_pipeline.outcome import load_counts, load_failures
 from beam_pipeline.polling import Polling
-from beam_pipeline.runners import LOCAL_RUNNERS, runner_of
+from beam_pipeline.runners import LOCAL_RUNNERS, only_submits, runner_of, template_location_of
 from beam_pipeline.runs_under_way import refuse_older_runs
 from beam_pipeline.schema import SchemaOptions, SchemaStatus, check_schema_status, connect_or_create, run_migrations
 from transforms import interrupt, metrics, report
@@ -71,6 +71,10 @@ class ProcessingResult:
     """Files that are not loaded although nothing failed, such as those under a name that is not of an event file."""
     left: int = 0
     """Files that were found and not taken up: there may be so many a run (`max_files`), or it was interrupted."""
+    job_id: str | None = None
+    """The job that was submitted and not waited for; '' when it was written to `--template_location`."""
+    submitted: int = 0
+    """Files that this job is to load."""
     bytes_read: int = 0
     errors: list[Failure] = field(default_factory=list)
     statements: int = 0
@@ -124,7 +128,8 @@ class IngestionWorker:
     Args:
         config: what to load, and where to.
         runner_options: Beam pipeline options as a list of flags, such as `["--runner=FlinkRunner", …]`; the default, and
-            `DirectRunner`, run in this process.
+            `DirectRunner`, run in this process. With `--no_wait_until_finish` (Dataflow only) `process_once` submits one
+            job for one page of files, and returns.
         schema: how `init` creates what is missing in the database.
         max_files: files that one `process_once` loads at most, the oldest first; None: all.
         page_files: files taken up by one pipeline; more are taken up by further ones.
@@ -163,6 +168,9 @@ class IngestionWorker:
             raise InvalidConfig([f"poll_interval: {poll_interval_s} s must be more than 0"])
         self.config = config
         self._runner_options = runner_options or []
+        self._only_submits = only_submits(self._runner_options)
+        self._must_submit = bool(template_location_of(self._runner_options))
+        """Whoever asks for a job in a file starts it, and takes it for a failure when there is none."""
         self._schema = schema or SchemaOptions(embedded=config.clickhouse.embedded)
         self._max_files = max_files
         self._page_files = page_files
@@ -306,6 +314,8 @@ class IngestionWorker:
         self._counts: Counter[str] = Counter()
         self._left = 0
         self._began_at: int | None = None
+        self._job_id: str | None = None
+        self._submitted = 0
         with ExitStack() as run:
             self._run_id = config.run_id
             if self._polling is not None and self._polling.is_stopping:
@@ -371,7 +381,7 @@ class IngestionWorker:
         tail = self._look()
         self.activity.unfinished_loads = dict(Counter(holding.state for holding in tail.unfinished.values()))
         self._note_waiting(tail)
-        if page is None and not left_behind(tail, self.client, config.run_id):
+        if page is None and not left_behind(tail, self.client, config.run_id) and not self._must_submit:
             return  # without a pipeline: there is nothing to do
         config = self._prepared(config, tail, run)
         if page is None:
@@ -380,6 +390,9 @@ class IngestionWorker:
             self._on_page(page)
             with handed_over(config, page):
                 self._run_pipeline(replace(config, up_to=page.last))
+            if self._only_submits:
+                self._submitted = page.files
+                return  # the next page would be a job of its own, beside this one
             config = replace(config, after=page.last)
             self._left -= page.files
             page = next(pages, None)
@@ -419,8 +432,12 @@ class IngestionWorker:
                 )
 
     def _run_pipeline(self, config: IngestConfig) -> None:
-        from beam_pipeline.run_pipeline import run_pipeline  # a look that finds nothing does without Beam
+        # A look that finds nothing does without Beam.
+        from beam_pipeline.run_pipeline import run_pipeline, submit_pipeline
 
+        if self._only_submits:
+            self._job_id = submit_pipeline(config, self._runner_options)
+            return
         self._counts.update(run_pipeline(config, self._runner_options, local=self._is_local()))
 
     def _is_local(self) -> bool:
@@ -466,6 +483,8 @@ class IngestionWorker:
             unfinished=counts[metrics.FILES_UNFINISHED.name],
             ignored=report.ignored(),
             left=self._left,
+            job_id=self._job_id,
+            submitted=self._submitted,
             bytes_read=counts[metrics.BYTES_READ.name],
             errors=self._failures(config),
             interrupted=interrupt.is_requested(config.run_id),

@@ -31,6 +31,7 @@ from beam_pipeline.commands.base import (
 from beam_pipeline.commands.continuous import Log
 from beam_pipeline.commands.notices import notices
 from beam_pipeline.commands.tables import print_table
+from beam_pipeline.dataflow import dataflow_problems, reason_of
 from beam_pipeline.options import (
     CONTINUOUS,
     DRY_RUN,
@@ -47,7 +48,7 @@ from beam_pipeline.options import (
 )
 from beam_pipeline.process import SIGNALS
 from beam_pipeline.progress import Display, Tracker, duration, make_display
-from beam_pipeline.runners import LOCAL_RUNNERS, direct_running_mode_of, runner_of
+from beam_pipeline.runners import LOCAL_RUNNERS, direct_running_mode_of, only_submits, runner_of
 from beam_pipeline.wording import counted
 from beam_pipeline.worker import IngestionWorker, ProcessingResult
 from transforms import interrupt, metrics, report
@@ -130,6 +131,8 @@ def run(invocation: Invocation) -> int:
         if runner_of(invocation.beam_flags) in LOCAL_RUNNERS:
             result, code = _run_here(worker, tracker, make_display(console, quiet=values["quiet"]))
         else:
+            if not only_submits(invocation.beam_flags):
+                console.print(f"waiting for {runner_of(invocation.beam_flags)}")
             result, code = _run_elsewhere(worker, runner_of(invocation.beam_flags), console)
     finally:
         worker.close()
@@ -215,6 +218,7 @@ def _config(invocation: Invocation) -> IngestConfig:
         elif direct_running_mode_of(invocation.beam_flags) == "multi_processing":
             problems.append("--direct_running_mode: with an embedded database it must be in_memory or multi_threading")
     problems += _continuous_problems(invocation)
+    problems += dataflow_problems(invocation.beam_flags, invocation.values)
     if problems:
         raise OptionsError(problems)
     return config
@@ -258,13 +262,14 @@ def _run_here(worker: IngestionWorker, tracker: Tracker, display: Display) -> tu
 
 def _run_elsewhere(worker: IngestionWorker, runner: str, console: Console) -> tuple[ProcessingResult, int]:
     """Waits for a run whose stages are in other processes: a signal here cannot ask them to stop."""
-    console.print(f"waiting for {runner}")
     try:
         with _signals_raise():
             result = worker.process_once()
-    except RuntimeError as error:
-        # It holds what the workers said, tracebacks and all; the last line names the error.
-        raise CommandError(f"{runner}: {str(error).strip().rpartition(chr(10))[2]}") from error
+    except Exception as error:
+        reason = reason_of(error)
+        if reason is None:
+            raise
+        raise CommandError(f"{runner}: {reason}") from error
     return result, FAILED if result.errors else OK
 
 
@@ -277,6 +282,10 @@ def _as_json(config: IngestConfig, result: ProcessingResult) -> dict[str, Any]:
 
 
 def _print_summary(config: IngestConfig, result: ProcessingResult) -> None:
+    if result.job_id is not None:
+        job = f"job {result.job_id} is submitted" if result.job_id else "a job is written for the launcher to submit"
+        print_text(f"{job}, for {counted(result.submitted, 'file')}; the load log calls it run {result.run_id}")
+        return
     if result.files_processed or result.loads:
         counts = [(name, f"{rows:,}") for name, rows in result.events_by_type.items()]
         print_table({"events": "left", "loaded": "right"}, [*counts, ("all", f"{result.events_ingested:,}")])

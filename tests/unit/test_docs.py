@@ -10,10 +10,13 @@ from beam_pipeline.schema.migrations import ALL_TABLES
 from transforms.events.columns import FIELDS
 
 ROOT = Path(__file__).parents[2]
-TEXTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "templates/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 
 
-@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(text: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", text.read_text(encoding="utf-8"))
     assert [link for link in links if not (text.parent / link).exists()] == []

@@ -8,13 +8,12 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from transforms.clickhouse.errors import AccessDenied
+from transforms.clickhouse.passwords import FORMS, OPTION, is_reference, read_password
 
 if TYPE_CHECKING:
     from transforms.clickhouse.client import ClickHouse
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/.+")
 
 
 @dataclass(frozen=True, repr=False)
@@ -26,7 +25,7 @@ class ClickHouseConfig:
     user: str = "default"
     database: str = "default"
     password: str = "env:CLICKHOUSE_PASSWORD"
-    """`env:NAME` (unset means no password) or `file:/path` (its content without the final newline)."""
+    """A reference: `env:NAME` (unset means no password), `file:/path`, or `gcp-secret:projects/P/secrets/S[/versions/V]`."""
     retry_attempts: int = 3
     """How often an operation is tried that fails in a way that may pass."""
     retry_delay_s: float = 1.0
@@ -39,7 +38,7 @@ class ClickHouseConfig:
     def __repr__(self) -> str:
         shown = {field.name: getattr(self, field.name) for field in fields(self)}
         # Neither should hold a secret, but a user may have put one there.
-        shown |= {"url": self.place, "password": self.password if _REFERENCE.fullmatch(self.password) else "***"}
+        shown |= {"url": self.place, "password": self.password if is_reference(self.password) else "***"}
         return f"ClickHouseConfig({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     @property
@@ -75,11 +74,8 @@ class ClickHouseConfig:
             found.append(
                 f"--clickhouse_database: {self.database!r} must be letters, digits and _, not beginning with a digit"
             )
-        if not _REFERENCE.fullmatch(self.password):
-            found.append(
-                "--clickhouse_password_from: must be env:NAME or file:/path, a place where the password is, "
-                "never the password itself"
-            )
+        if not is_reference(self.password):
+            found.append(f"{OPTION}: must be {FORMS}, a place where the password is, never the password itself")
         if self.retry_attempts < 1:
             found.append(f"--retry_attempts: {self.retry_attempts} must be at least 1")
         if self.retry_delay_s < 0:
@@ -114,14 +110,5 @@ class ClickHouseConfig:
         return ClickHouse(self, create=create)
 
     def resolve_password(self) -> str:
-        """The password itself. Raises AccessDenied when the file it should be in cannot be read."""
-        kind, _, place = self.password.partition(":")
-        if kind == "env":
-            return os.environ.get(place, "")
-        try:
-            with open(place, encoding="utf-8") as file:
-                return file.read().rstrip("\r\n")
-        except OSError as error:
-            raise AccessDenied(f"--clickhouse_password_from: {place} cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise AccessDenied(f"--clickhouse_password_from: {place} is not text in UTF-8") from None
+        """The password itself. Blocks; raises AccessDenied, Unavailable or ClickHouseError: see `read_password`."""
+        return read_password(self.password)
