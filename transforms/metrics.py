@@ -72,7 +72,7 @@ EVENTS_BY_TYPE = {
     event_type: Metric(f"{event_type}_events_inserted", "rows", f"{event_type} events acknowledged by ClickHouse")
     for event_type in EVENT_TYPES
 }
-READ_US = Metric("read_us", "µs", "time spent on reading files, and on comparing and measuring them")
+READ_US = Metric("read_us", "µs", "time spent on reading files")
 PARSE_US = Metric("parse_us", "µs", "time spent on parsing lines into columns")
 INSERT_US = Metric("insert_us", "µs", "time that inserts took, added up, although some are under way at once")
 INSERT_WAIT_US = Metric(

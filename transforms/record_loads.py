@@ -31,7 +31,6 @@ from transforms.metrics import (
     FILES_UNFINISHED,
     LOADS_RECORDED,
     LOG_US,
-    READ_US,
 )
 from transforms.run import RunFn
 from transforms.storage import FileChanged, Moved, PendingFile, StorageError, reason_of
@@ -249,39 +248,20 @@ def record_loads(files: Sequence[PendingFile], stage: RunFn) -> list[Load]:
     """
     log, config = stage.log, stage.config
     while True:
-        with LOG_US.timed():
-            tail = stage.journal.look()
-            kept, ignored = without_other_names(files, log, tail)
-            known = log.files([file.path for file in kept])
-            owners = live_runs(stage.client, {h.run_id for h in tail.unfinished.values() if h.run_id != config.run_id})
-        with READ_US.timed():
-            assignment = assign_files(
-                kept, known, tail, stage.contents, run_id=config.run_id, alive=owners.get, reload=config.reload
-            )
-            loads = new_loads(assignment, {file.path: file for file in kept}, known, stage.contents, config)
-        with LOG_US.timed():
-            if not loads or _append(loads, tail, stage):
-                break
-    stored = {file.path: file.size for file in kept}
-    BYTES_EXPANDED.add(sum(assignment.measures[p].readable - stored[p] for p in {part.path for part in assignment.new}))
-    LOADS_RECORDED.add(len(loads))
-    with LOG_US.timed():
-        again = _note(assignment, ignored, tail, stage)
-    return loads + [replace(load, emitted_before=True) for load in again]
-
-
-def _append(loads: Sequence[Load], tail: Tail, stage: RunFn) -> bool:
-    """Gives new loads to this run; False when somebody else has written an entry meanwhile."""
-    stage.log.write_slices(loads)
-    if not stage.journal.append(tail, loads):
-        return False
-    stage.log.write_loads(LoadRecord(load, "assigned") for load in loads)
-    return True
-
-
-def _note(assignment: Assignment, ignored: Iterable[IgnoredFile], tail: Tail, stage: RunFn) -> list[Load]:
-    """Does and tells what else was decided; the loads that are to be emitted again."""
-    log = stage.log
+        tail = stage.journal.look()
+        kept, ignored = without_other_names(files, log, tail)
+        known = log.files([file.path for file in kept])
+        owners = live_runs(stage.client, {h.run_id for h in tail.unfinished.values() if h.run_id != config.run_id})
+        assignment = assign_files(
+            kept, known, tail, stage.contents, run_id=config.run_id, alive=owners.get, reload=config.reload
+        )
+        loads = new_loads(assignment, {file.path: file for file in kept}, known, stage.contents, config)
+        if not loads:
+            break
+        log.write_slices(loads)
+        if stage.journal.append(tail, loads):
+            log.write_loads(LoadRecord(load, "assigned") for load in loads)
+            break
     for other in ignored:
         report.ignore(other)
     log.write_files(
@@ -297,7 +277,11 @@ def _note(assignment: Assignment, ignored: Iterable[IgnoredFile], tail: Tail, st
     FILES_FAILED.add(len(assignment.waiting) + len(assignment.failed))
     for path, reason in (assignment.waiting | assignment.failed).items():
         report.fail(path, reason)
-    return log.read(tail.unfinished[load_id] for load_id in sorted(assignment.again))
+    stored = {file.path: file.size for file in kept}
+    BYTES_EXPANDED.add(sum(assignment.measures[p].readable - stored[p] for p in {part.path for part in assignment.new}))
+    LOADS_RECORDED.add(len(loads))
+    again = log.read(tail.unfinished[load_id] for load_id in sorted(assignment.again))
+    return loads + [replace(load, emitted_before=True) for load in again]
 
 
 def finish_loaded(loaded: Sequence[tuple[PendingFile, list[FileRecord]]], stage: RunFn) -> None:
@@ -348,7 +332,8 @@ class _RecordLoadsFn(RunFn):
     def _record(self) -> list[Load]:
         files, self._files = self._files, []
         try:
-            return record_loads(files, self)
+            with LOG_US.timed():
+                return record_loads(files, self)
         except (ClickHouseError, OSError) as error:
             FILES_FAILED.add(len(files))
             report.fail(describe_files([file.path for file in files]), f"could not be assigned to a load: {error}")
