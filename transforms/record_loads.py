@@ -302,7 +302,7 @@ def record_loads(files: Sequence[PendingFile], stage: RunFn) -> list[Load]:
     for path, reason in assignment.waiting.items():
         report.fail(path, reason)
     stored = {file.path: file.size for file in kept}
-    BYTES_EXPANDED.add(sum(assignment.measures[p].size - stored[p] for p in {part.path for part in assignment.new}))
+    BYTES_EXPANDED.add(sum(assignment.measures[p].readable - stored[p] for p in {part.path for part in assignment.new}))
     LOADS_RECORDED.add(len(loads))
     again = log.read(tail.unfinished[load_id] for load_id in sorted(assignment.again))
     return loads + [replace(load, emitted_before=True) for load in again]

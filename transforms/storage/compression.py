@@ -32,6 +32,9 @@ _MAGIC = 4
 _GZIP = b"\x1f\x8b\x08"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE = tuple(bytes((number,)) + b"\x2a\x4d\x18" for number in range(0x50, 0x60))
+_OTHERS = (b"BZh", b"\xfd7zXZ"[:_MAGIC], b"\x04\x22\x4d\x18", b"PK\x03\x04")
+"""bzip2, xz, lz4, zip."""
+_CONTROL = tuple(bytes((number,)) for number in range(0x20) if number not in b"\t\n\r")
 _NAMES = {suffix: "gzip" if suffix.startswith(".gz") else "zstd" for suffix in COMPRESSED_SUFFIXES}
 
 
@@ -69,6 +72,11 @@ def is_cut_head(head: bytes, compression: str) -> bool:
     """Whether a file of so few bytes is the beginning of one of this compression."""
     magics = (_GZIP,) if compression == "gzip" else (_ZSTD, *_SKIPPABLE)
     return 0 < len(head) < _MAGIC and any(magic.startswith(head) for magic in magics)
+
+
+def is_no_text(head: bytes) -> bool:
+    """Whether a file begins like no text: with a control character, or as another compression does."""
+    return head.startswith(_OTHERS) or head[:1] in _CONTROL
 
 
 def compress(content: bytes, name: str) -> bytes:
@@ -132,6 +140,8 @@ class Decompressor:
         if is_cut_head(head, "gzip") or is_cut_head(head, "zstd"):
             raise Truncated("is cut off: it ends within the header of its last member")
         at = self.stored
+        if at == 0 and head:
+            raise Unreadable("holds neither gzip nor zstd data, nor text")
         while self._fill(1):
             if self._block.count(0, self._used) != len(self._block) - self._used:
                 raise Unreadable(f"has something behind its compressed data, from byte {at} on, that is not compressed")

@@ -14,6 +14,7 @@ from transforms.storage.compression import (
     compression_of,
     compression_of_name,
     is_cut_head,
+    is_no_text,
 )
 from transforms.storage.contract import Content, FileChanged, Storage
 from transforms.storage.open_files import BLOCK, Key, Measure, OpenFiles, Reader, Replaced
@@ -127,8 +128,8 @@ class Contents:
     def _note_compression(self, path: str, head: Content) -> str:
         compression = compression_of(head.data)
         name = compression_of_name(path)
-        if not compression and name and is_cut_head(head.data, name):
-            compression = name
+        if not compression and name and (is_cut_head(head.data, name) or is_no_text(head.data)):
+            compression = name  # which reading it will not bear out, and say so
         if compression or head.size > len(head.data):
             self._files.note_compression((path, head.etag), compression)
         return compression

@@ -260,6 +260,23 @@ def test_a_file_with_a_cut_header_is_cut_off(tmp_path: Path, storage: CountedSto
         contents.read(str(path), found.rest, found.size)
 
 
+@pytest.mark.parametrize("stored", [bytes(5000), b"BZh91AY&SY", b"PK\x03\x04..", b"\xfd7zXZ\0", b"\x04\x22\x4d\x18.."])
+def test_a_compressed_file_that_is_none_and_no_text_is_not_read_as_lines(
+    tmp_path: Path, storage: CountedStorage, stored: bytes
+) -> None:
+    """A file that was made with its size before its content comes is no empty one."""
+    path = tmp_path / "f.jsonl.gz"
+    path.write_bytes(stored)
+    contents = contents_of(storage)
+    found = contents.measure(str(path), etag(path), len(stored))
+    assert (found.readable, found.whole) == (0, False)
+    with pytest.raises(Unreadable, match="holds neither gzip nor zstd data, nor text"):
+        contents.read(str(path), 0, 10, etag=etag(path))
+    plain = tmp_path / "f.jsonl"
+    plain.write_bytes(stored)
+    assert contents.read(str(plain), 0, 10).data == stored[:10], "no name says that it is compressed"
+
+
 def test_a_line_that_cannot_be_held_ends_the_measuring(tmp_path: Path, storage: CountedStorage) -> None:
     """As in a plain file it is only read to see that it is too long: a bomb does not cost what it says."""
     path = tmp_path / "f.jsonl.gz"
