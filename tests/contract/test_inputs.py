@@ -57,6 +57,13 @@ def test_one_at_the_same_place_is_the_same_input(client: ClickHouse) -> None:
     assert find_input(client, "/in", "2-7") == ("/in", True)
 
 
+def test_a_bucket_is_one_input_for_all_hosts(client: ClickHouse) -> None:
+    bucket = "s3://events/observability"
+    assert resolve_input(client, bucket, bucket, host="one") == bucket
+    assert resolve_input(client, bucket, bucket, host="two") == bucket
+    assert resolve_input(client, f"{bucket}/more", f"{bucket}/more", host="two") == f"{bucket}/more"
+
+
 def test_a_name_that_is_given_counts_and_is_kept(client: ClickHouse) -> None:
     assert resolve_input(client, "/mnt/a", "1-1", "events") == "events"
     assert resolve_input(client, "/mnt/a", "1-1") == "events", "also when it is not given again"

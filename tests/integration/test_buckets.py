@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from beam_pipeline import IngestConfig, IngestionWorker
 from tests.support.command_line import CommandLine
 from tests.support.dataset import Dataset, event, row_wrongs
+from tests.support.fault_proxy import Answer, FaultProxy
 from tests.support.object_stores import gcs_environment, s3_environment
-from tests.support.places import GcsPlace, Place, S3Place
+from tests.support.places import GcsPlace, MemoryPlace, Place, S3Place
 from transforms.clickhouse import ClickHouseConfig
 from transforms.events import EVENT_TYPES
 
@@ -64,7 +66,9 @@ def test_a_bucket_is_loaded_once(
     assert (again["files_processed"], again["events_ingested"], again["errors"]) == (0, 0, [])
     status = line.run("status", f"--input={place.storage.root}", "--json").json["inputs"][0]
     assert (status["input"], status["pending"]["files"]) == (place.storage.root, 0)
-    assert line.run("rejected", "list", f"--input={place.storage.root}", "--json").json["total"] == 4
+    rejected = ("rejected", "list", f"--input={place.storage.root}", "--json")
+    assert line.run(*rejected).json["total"] == 4
+    assert line.run(*rejected, f"--file={place.path(dataset.files[3])}").json["total"] == 1
 
 
 def test_a_loaded_file_that_comes_again_is_recognised_and_deleted_when_asked(
@@ -93,6 +97,58 @@ def test_a_loaded_file_that_comes_again_is_recognised_and_deleted_when_asked(
         f"{directory}/processed/{name.replace('.jsonl', '.2.jsonl')}",
         f"{directory}/processed/{name}",
     ]
+
+
+def test_a_worker_loads_from_any_file_system_that_can_do_what_is_needed(
+    tmp_path: Path, http_config: ClickHouseConfig
+) -> None:
+    place = MemoryPlace()
+    dataset = Dataset(str(tmp_path / "copies"))
+    write(dataset, place, lambda number: number, 6)
+    worker = IngestionWorker(IngestConfig(f"{place.storage.root}/", http_config))
+    worker.init()
+    result = worker.process_once()
+    assert (result.files_processed, result.errors) == (6, [])
+    assert not row_wrongs(worker.client, dataset)
+    assert all("/processed/" in name for name in place.names())
+    assert worker.process_once().files_processed == 0
+    worker.close()
+
+
+DENIED = {
+    "s3": Answer(403, b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"),
+    "gcs": Answer(403, b'{"error": {"code": 403, "message": "denied"}}', "application/json"),
+}
+
+
+@pytest.mark.parametrize("kind", ["s3", "gcs"])
+def test_files_that_may_not_be_moved_are_loaded_once_and_moved_by_a_run_that_may(
+    kind: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    http_config: ClickHouseConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = request.getfixturevalue(kind)
+    place = S3Place(url) if kind == "s3" else GcsPlace(url)
+    dataset = Dataset(str(tmp_path / "copies"))
+    write(dataset, place, lambda number: 2, 4)
+    with FaultProxy(url) as proxy:
+        for name, value in (s3_environment(proxy.url) if kind == "s3" else gcs_environment(proxy.url)).items():
+            monkeypatch.setenv(name, value)
+        proxy.fault("PUT .*/processed/|POST .*/(moveTo|rewriteTo)/", DENIED[kind], times=1000)
+        worker = IngestionWorker(IngestConfig(place.storage.root, http_config))
+        worker.init()
+        first = worker.process_once()
+        assert (first.events_ingested, first.files_processed, len(first.errors)) == (8, 0, 4)
+        assert all("is loaded, but could not be moved: access denied to " in error.reason for error in first.errors)
+        assert place.names() == sorted(dataset.files)
+        proxy.clear()
+        second = worker.process_once()
+        assert (second.events_ingested, second.files_processed, second.errors) == (0, 4, [])
+        assert not row_wrongs(worker.client, dataset)
+        assert all("/processed/" in name for name in place.names())
+        worker.close()
 
 
 # What cannot be an input

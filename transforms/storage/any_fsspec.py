@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import xxhash
+from dateutil.parser import isoparse
 
 from transforms.storage.contract import Content, StorageError, StorageUnavailable
 from transforms.storage.object_listing import Entry
@@ -162,7 +163,7 @@ def _modified_ms(info: dict[str, Any]) -> int:
         time = info.get(name)
         if isinstance(time, str):
             try:
-                time = datetime.fromisoformat(time.replace("Z", "+00:00"))
+                time = isoparse(time)
             except ValueError:
                 continue
         if isinstance(time, datetime):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from dateutil.parser import isoparse
 
 from transforms.storage import requests
 from transforms.storage.contract import Content, StorageError, StorageUnavailable
@@ -18,7 +19,7 @@ from transforms.storage.gcs_errors import RIGHTS, explain, is_denied
 from transforms.storage.object_listing import Entry
 from transforms.storage.object_storage import Conflict, ObjectStorage, RangeBehindEnd, Stat
 from transforms.storage.resumed import PART_BYTES, Answer, read_resumed
-from transforms.storage.urls import missing_library
+from transforms.storage.urls import bucket_and_key, missing_library
 
 if TYPE_CHECKING:
     from gcsfs.core import GCSFileSystem
@@ -39,10 +40,10 @@ class GcsStorage(ObjectStorage):
 
     def __init__(self, root: str, **options: Any) -> None:
         super().__init__(root)
-        self._bucket, _, self._prefix = root.partition("://")[2].partition("/")
+        self._bucket, self._prefix = bucket_and_key(root)
         self._options = options
         self._moves = True
-        """Whether the store can move an object in one step; an emulator or a missing right shows that it cannot."""
+        """Whether to try to move an object in one step, which not every store knows, and which is a right of its own."""
 
     def _connect(self) -> GCSFileSystem:
         if missing := missing_library(self.root):
@@ -60,9 +61,6 @@ class GcsStorage(ObjectStorage):
             raise StorageError(explain(error, "", self._bucket)) from error
         fs.session_kwargs = {**fs.session_kwargs, "trace_configs": [_counting()]}
         return fs
-
-    def _key(self, path: str) -> str:
-        return path.partition("://")[2].partition("/")[2]
 
     def _call(self, right: str, method: str, url: str, *names: str, **parameters: Any) -> Any:
         """One request, tried again by gcsfs where that may help. `right` is what it takes."""
@@ -84,11 +82,8 @@ class GcsStorage(ObjectStorage):
         raise kind(explain(error, right, resource)) from error
 
     def _page(self, **parameters: Any) -> Mapping[str, Any]:
-        import json
-
         headers, content = self._call(RIGHTS.LIST, "GET", "b/{}/o", **parameters)
-        if "Date" in headers:
-            self._note_time(parsedate_to_datetime(headers["Date"]).timestamp() * 1000)
+        self._note_date(headers.get("Date", ""))
         page: Mapping[str, Any] = json.loads(content)
         return page
 
@@ -96,7 +91,7 @@ class GcsStorage(ObjectStorage):
         self._page(prefix=f"{self._prefix}/" if self._prefix else "", maxResults=1, fields="kind")
 
     def _entries(self, path: str) -> Iterator[Entry]:
-        prefix = f"{self._key(path)}/".removeprefix("/")
+        prefix = f"{_key(path)}/".removeprefix("/")
         token: str | None = None
         while True:
             page = self._page(
@@ -114,7 +109,7 @@ class GcsStorage(ObjectStorage):
 
     def _stat(self, path: str) -> Stat | None:
         try:
-            found = self._call(RIGHTS.GET, "GET", _OBJECT, self._key(path), json_out=True)
+            found = self._call(RIGHTS.GET, "GET", _OBJECT, _key(path), json_out=True)
         except FileNotFoundError:
             return None
         return _stat_of(found)
@@ -122,7 +117,7 @@ class GcsStorage(ObjectStorage):
     def _read(self, path: str, start: int, end: int) -> Content:
         from fsspec.asyn import sync
 
-        fs, key = self._fs, self._key(path)
+        fs, key = self._fs, _key(path)
 
         @asynccontextmanager
         async def request(reached: int, pin: str) -> AsyncIterator[Answer]:
@@ -148,32 +143,33 @@ class GcsStorage(ObjectStorage):
         return content
 
     def _transfer(self, path: str, target: str, etag: str) -> bool:
-        if self._moves:
-            try:
-                self._call(
-                    *(RIGHTS.MOVE, "POST", "b/{}/o/{}/moveTo/o/{}", self._key(path), self._key(target)),
-                    headers={"Content-Type": "application/json", "X-Goog-GCS-Idempotency-Token": str(uuid.uuid4())},
-                    ifSourceGenerationMatch=_generation(etag),
-                    ifGenerationMatch=0,
-                    json_out=True,
-                )
-                return True
-            except FileNotFoundError:
-                if self.etag(path) != etag:
-                    raise
-                self._moves = False  # the object is there, so what is not is the operation
-            except StorageError as error:
-                if is_overloaded(error.__cause__):
-                    raise
-                self._moves = False  # it is a right of its own, and an operation that not every store knows
-        return super()._transfer(path, target, etag)
+        if not self._moves:
+            return super()._transfer(path, target, etag)
+        try:
+            self._call(
+                *(RIGHTS.MOVE, "POST", "b/{}/o/{}/moveTo/o/{}", _key(path), _key(target)),
+                headers={"Content-Type": "application/json", "X-Goog-GCS-Idempotency-Token": str(uuid.uuid4())},
+                ifSourceGenerationMatch=_generation(etag),
+                ifGenerationMatch=0,
+                json_out=True,
+            )
+            return True
+        except FileNotFoundError:
+            if self.etag(path) != etag:
+                raise
+        except StorageError as error:
+            if is_overloaded(error.__cause__):
+                raise
+        removed = super()._transfer(path, target, etag)
+        self._moves = False  # since this went well, the operation is not known here, or the right to it is missing
+        return removed
 
     def _copy(self, path: str, target: str, etag: str) -> Stat:
-        key, token = self._key(path), None
+        key, token = _key(path), None
         while True:
             # Without metadata in the request, the copy has that of the source.
             done = self._call(
-                *(RIGHTS.CREATE, "POST", "b/{}/o/{}/rewriteTo/b/{}/o/{}", key, self._bucket, self._key(target)),
+                *(RIGHTS.CREATE, "POST", "b/{}/o/{}/rewriteTo/b/{}/o/{}", key, self._bucket, _key(target)),
                 headers={"Content-Type": "application/json"},
                 ifSourceGenerationMatch=_generation(etag),
                 ifGenerationMatch=0,
@@ -186,7 +182,7 @@ class GcsStorage(ObjectStorage):
 
     def _remove(self, path: str, etag: str) -> bool:
         try:
-            self._call(RIGHTS.DELETE, "DELETE", _OBJECT, self._key(path), ifGenerationMatch=_generation(etag))
+            self._call(RIGHTS.DELETE, "DELETE", _OBJECT, _key(path), ifGenerationMatch=_generation(etag))
         except FileNotFoundError:
             return False
         return True
@@ -195,7 +191,7 @@ class GcsStorage(ObjectStorage):
         try:
             self._fs.pipe_file(path, data)
         except Exception as error:
-            self._raise(error, RIGHTS.CREATE, self._key(path))
+            self._raise(error, RIGHTS.CREATE, _key(path))
 
     def _is_same(self, stat: Stat, etag: str) -> bool | None:
         return stat.etag.split(":")[1:] == etag.split(":")[1:]
@@ -277,4 +273,8 @@ def _stat_of(found: Mapping[str, Any]) -> Stat:
 
 
 def _epoch_ms(text: str) -> int:
-    return int(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000)
+    return int(isoparse(text).timestamp() * 1000)
+
+
+def _key(path: str) -> str:
+    return bucket_and_key(path)[1]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from transforms.storage.contract import FIRST_MS, LAST_MS, PendingFile, StorageError, file_timestamp_ms, reason_of
 from transforms.storage.ignored_files import (
@@ -23,6 +24,8 @@ from transforms.storage.overlap import overlapped
 
 _LOOKS_ASIDE = 50
 """Directories listed in one look only to name files that are not loaded. Each is at least one request."""
+_NAMES_ASIDE = 5_000
+"""Names looked at in each of them: a bucket may be used for much else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +82,7 @@ class ObjectListing:
     def _begun(self, directory: str) -> tuple[list[Entry], Iterator[Entry]]:
         """A page of a directory, which is asked for here, and what comes after it, which is not yet."""
         entries = self._entries(directory)
-        first = []
-        for entry in entries:
-            first.append(entry)
-            if len(first) == _PAGE:
-                break
-        return first, entries
+        return list(islice(entries, _PAGE)), entries
 
     def _projects(self, type_directory: str) -> list[str]:
         """The projects of a type, after a look at what else is in its directory."""
@@ -129,7 +127,7 @@ class ObjectListing:
     def _look_beside_the_types(self) -> None:
         """Finds event files that are in no type's directory: as deep as the layout goes, since the rest may be anything."""
         types = (*self._event_types, *self._other_types)
-        for entry in self._entries(self._root):
+        for entry in self._entries_aside(self._root):
             path = f"{self._root}/{entry.name}"
             if entry.name in types or entry.name.startswith("."):
                 continue
@@ -174,7 +172,7 @@ class ObjectListing:
         """What is in a directory that has nothing to load, unless too many of these were listed already."""
         if self._looks_aside > 0:
             self._looks_aside -= 1
-            yield from self._entries(directory)
+            yield from islice(self._entries(directory), _NAMES_ASIDE)
 
     def _entries(self, directory: str) -> Iterator[Entry]:
         try:

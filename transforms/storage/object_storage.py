@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -10,6 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from transforms.storage.contract import Content, FileChanged, Moved, PendingFile, StorageError, numbered
@@ -134,9 +136,10 @@ class ObjectStorage(ABC):
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000 + self._clock_ahead_ms
 
-    def _note_time(self, now_ms: float) -> None:
-        """Takes note of the store's clock."""
-        self._clock_ahead_ms = int(now_ms - time.time() * 1000)
+    def _note_date(self, header: str) -> None:
+        """Takes note of the store's clock, as the Date of an answer has it."""
+        with contextlib.suppress(ValueError):
+            self._clock_ahead_ms = int((parsedate_to_datetime(header).timestamp() - time.time()) * 1000)
 
     def list_pending(
         self,

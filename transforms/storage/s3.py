@@ -6,7 +6,6 @@ import contextlib
 import errno
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode
 
@@ -14,14 +13,16 @@ from transforms.storage import requests
 from transforms.storage.contract import Content, StorageError, StorageUnavailable
 from transforms.storage.object_listing import Entry
 from transforms.storage.object_storage import Conflict, ObjectStorage, RangeBehindEnd, Stat, size_of
+from transforms.storage.overlap import overlapped
 from transforms.storage.resumed import PART_BYTES, Answer, read_resumed
 from transforms.storage.s3_errors import code_of, explain, is_of_object, status_of
-from transforms.storage.urls import missing_library
+from transforms.storage.urls import bucket_and_key, missing_library
 
 if TYPE_CHECKING:
     from s3fs import S3FileSystem
 
 _MIB = 1024 * 1024
+_MOST_PARTS, _PARTS_AT_ONCE = 10_000, 4
 _KINDS = {
     "ListObjectsV2": requests.LIST,
     "HeadObject": requests.HEAD,
@@ -47,14 +48,14 @@ class S3Storage(ObjectStorage):
     the environment and the configuration files that s3fs and botocore read.
     """
 
-    whole_copy_bytes = 1024 * _MIB
-    """A larger object is copied in parts. S3 copies up to 5 GiB in one request, but takes its time to answer."""
+    whole_copy_bytes = 256 * _MIB
+    """A larger object is copied in parts. S3 copies up to 5 GiB in one request, but takes longer than clients wait."""
     part_bytes = 256 * _MIB
     names_on_page = 1000
 
     def __init__(self, root: str, **options: Any) -> None:
         super().__init__(root)
-        self._bucket, _, self._prefix = root.partition("://")[2].partition("/")
+        self._bucket, self._prefix = bucket_and_key(root)
         self._options = options
         self._no_conditional_copies = False
         """Whether the store has refused a condition on the target of a copy."""
@@ -72,9 +73,6 @@ class S3Storage(ObjectStorage):
             raise StorageError(explain(error, "", self._bucket, "")) from error
         return fs
 
-    def _key(self, path: str) -> str:
-        return path.partition("://")[2].partition("/")[2]
-
     def _call(self, operation: str, *, key: str = "", **parameters: Any) -> Any:
         """One request, tried again by the libraries where that may help."""
         if key:
@@ -90,21 +88,21 @@ class S3Storage(ObjectStorage):
             raise error
         if status_of(error) == 412 or code_of(error) == "ConditionalRequestConflict":
             raise Conflict from error
-        if status_of(error) == 404 and code_of(error) != "NoSuchBucket":
+        if key and status_of(error) == 404 and code_of(error) != "NoSuchBucket":
             raise FileNotFoundError(errno.ENOENT, "is gone", f"s3://{self._bucket}/{key}") from error
         kind = StorageError if key and is_of_object(error) else StorageUnavailable
         raise kind(explain(error, operation, self._bucket, key)) from error
 
     def _look(self) -> None:
         page = self._call("list_objects_v2", Prefix=f"{self._prefix}/" if self._prefix else "", MaxKeys=1)
-        self._note_time(_date_ms(page))
+        self._note_date(page["ResponseMetadata"]["HTTPHeaders"].get("date", ""))
 
     def _entries(self, path: str) -> Iterator[Entry]:
-        prefix = f"{self._key(path)}/".removeprefix("/")
+        prefix = f"{_key(path)}/".removeprefix("/")
         token: dict[str, str] = {}
         while True:
             page = self._call("list_objects_v2", Prefix=prefix, Delimiter="/", MaxKeys=self.names_on_page, **token)
-            self._note_time(_date_ms(page))
+            self._note_date(page["ResponseMetadata"]["HTTPHeaders"].get("date", ""))
             for directory in page.get("CommonPrefixes", ()):
                 if name := directory["Prefix"][len(prefix) : -1]:
                     yield Entry(name, True)
@@ -118,14 +116,14 @@ class S3Storage(ObjectStorage):
 
     def _stat(self, path: str) -> Stat | None:
         try:
-            return _stat_of(self._call("head_object", key=self._key(path)))
+            return _stat_of(self._call("head_object", key=_key(path)))
         except FileNotFoundError:
             return None
 
     def _read(self, path: str, start: int, end: int) -> Content:
         from fsspec.asyn import sync
 
-        fs, key = self._fs, self._key(path)
+        fs, key = self._fs, _key(path)
 
         @asynccontextmanager
         async def request(reached: int, pin: str) -> AsyncIterator[Answer]:
@@ -153,8 +151,8 @@ class S3Storage(ObjectStorage):
             return self._copy_in_parts(path, target, etag)
         copied = self._with_condition(
             "copy_object",
-            key=self._key(target),
-            CopySource={"Bucket": self._bucket, "Key": self._key(path)},
+            key=_key(target),
+            CopySource={"Bucket": self._bucket, "Key": _key(path)},
             CopySourceIfMatch=_quoted(etag),
         )
         # One of the same ETag is of the same bytes; another ETag says nothing, so that at least the size is looked at.
@@ -179,7 +177,7 @@ class S3Storage(ObjectStorage):
         return self._call(operation, **parameters)
 
     def _copy_in_parts(self, path: str, target: str, etag: str) -> Stat:
-        source, key, size = self._key(path), self._key(target), size_of(etag)
+        source, key, size = _key(path), _key(target), size_of(etag)
         head = self._call("head_object", key=source, IfMatch=_quoted(etag))
         kept = {name: head[name] for name in _CARRIED_OVER if head.get(name)}
         if head.get("TagCount"):
@@ -187,9 +185,10 @@ class S3Storage(ObjectStorage):
             kept["Tagging"] = _query(tags)
         upload = self._call("create_multipart_upload", key=key, **kept)["UploadId"]
         try:
-            parts = []
-            part_bytes = max(self.part_bytes, -(-size // 10_000))
-            for number, start in enumerate(range(0, size, part_bytes), 1):
+            part_bytes = max(self.part_bytes, -(-size // _MOST_PARTS))
+
+            def copy_part(number: int) -> dict[str, Any]:
+                start = (number - 1) * part_bytes
                 part = self._call(
                     "upload_part_copy",
                     key=key,
@@ -199,7 +198,9 @@ class S3Storage(ObjectStorage):
                     CopySourceIfMatch=_quoted(etag),
                     CopySourceRange=f"bytes={start}-{min(start + part_bytes, size) - 1}",
                 )
-                parts.append({"PartNumber": number, "ETag": part["CopyPartResult"]["ETag"]})
+                return {"PartNumber": number, "ETag": part["CopyPartResult"]["ETag"]}
+
+            parts = list(overlapped(copy_part, range(1, -(-size // part_bytes) + 1), _PARTS_AT_ONCE))
             self._with_condition(
                 "complete_multipart_upload", key=key, UploadId=upload, MultipartUpload={"Parts": parts}
             )
@@ -212,13 +213,13 @@ class S3Storage(ObjectStorage):
 
     def _remove(self, path: str, etag: str) -> bool:
         try:
-            self._call("delete_object", key=self._key(path), IfMatch=_quoted(etag))
+            self._call("delete_object", key=_key(path), IfMatch=_quoted(etag))
         except FileNotFoundError:
             return False
         return True
 
     def write(self, path: str, data: bytes) -> None:
-        self._call("put_object", key=self._key(path), Body=data)
+        self._call("put_object", key=_key(path), Body=data)
 
     def _is_same(self, stat: Stat, etag: str) -> bool | None:
         return True if stat.etag == etag else None if stat.size == size_of(etag) else False
@@ -258,6 +259,5 @@ def _query(tags: list[dict[str, str]]) -> str:
     return urlencode([(tag["Key"], tag["Value"]) for tag in tags])
 
 
-def _date_ms(answer: Mapping[str, Any]) -> float:
-    """When a store has answered, by its own clock."""
-    return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]).timestamp() * 1000
+def _key(path: str) -> str:
+    return bucket_and_key(path)[1]

@@ -22,6 +22,12 @@ def scheme_of(url: str) -> str:
     return _OTHER_NAMES.get(scheme.lower(), scheme.lower()) if separator else ""
 
 
+def bucket_and_key(url: str) -> tuple[str, str]:
+    """The bucket of a URL, and what comes after it."""
+    bucket, _, key = url.partition("://")[2].partition("/")
+    return bucket, key
+
+
 def url_problem(url: str) -> str:
     """Why a text cannot be the URL of an input; '' when it can, or is a path. Never repeats a secret."""
     scheme, separator, rest = url.partition("://")
