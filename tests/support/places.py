@@ -109,9 +109,13 @@ class S3Place(Place):
         return None if stat is None else self._hands.read(self.path(path), 0, stat.size).data
 
     def names(self) -> list[str]:
-        page = self._hands._call("list_objects_v2", Prefix=self._prefix)
-        assert not page["IsTruncated"]
-        return sorted(found["Key"].removeprefix(self._prefix) for found in page.get("Contents", ()))
+        names, token = [], {}
+        while True:
+            page = self._hands._call("list_objects_v2", Prefix=self._prefix, **token)
+            names += [found["Key"].removeprefix(self._prefix) for found in page.get("Contents", ())]
+            if not page["IsTruncated"]:
+                return sorted(names)
+            token = {"ContinuationToken": page["NextContinuationToken"]}
 
     def kept(self, path: str) -> dict[str, Any]:
         head = self.call("head_object", path)
@@ -147,9 +151,14 @@ class GcsPlace(Place):
         return None if stat is None else self._hands.read(self.path(path), 0, stat.size).data
 
     def names(self) -> list[str]:
-        page = self._hands._page(prefix=self._prefix)
-        assert "nextPageToken" not in page
-        return sorted(found["name"].removeprefix(self._prefix) for found in page.get("items", ()))
+        names: list[str] = []
+        token = None
+        while True:
+            page = self._hands._page(prefix=self._prefix, pageToken=token)
+            names += [found["name"].removeprefix(self._prefix) for found in page.get("items", ())]
+            token = page.get("nextPageToken")
+            if not token:
+                return sorted(names)
 
     def kept(self, path: str) -> dict[str, Any]:
         found = self._hands._call("", "GET", "b/{}/o/{}", f"{self._prefix}{path}", json_out=True)

@@ -16,7 +16,7 @@ from dateutil.parser import isoparse
 from transforms.storage.contract import Content, StorageError, StorageUnavailable
 from transforms.storage.object_listing import Entry
 from transforms.storage.object_storage import Conflict, ObjectStorage, Stat, size_of
-from transforms.storage.urls import missing_library, scheme_of
+from transforms.storage.urls import missing_library, scheme_of, without_credentials
 
 _VERSIONS = (
     *("etag", "ETag", "md5", "content_md5", "md5Hash", "checksum", "generation", "version_id", "ino"),
@@ -47,7 +47,7 @@ class FsspecStorage(ObjectStorage):
         try:
             fs, _ = url_to_fs(self.root, use_listings_cache=False, skip_instance_cache=True)
         except (ImportError, ValueError) as error:
-            raise StorageError(f"{scheme}:// cannot be used: {' '.join(str(error).split())}") from error
+            raise StorageError(f"{scheme}:// cannot be used: {without_credentials(str(error))}") from error
         if unable := cannot(type(fs)):
             raise StorageError(f"{scheme}:// cannot be an input: {type(fs).__name__} cannot {', '.join(unable)}")
         return fs
@@ -59,7 +59,7 @@ class FsspecStorage(ObjectStorage):
         except OSError:
             raise
         except Exception as error:
-            raise StorageUnavailable(f"{type(error).__name__}: {error}") from error
+            raise StorageUnavailable(f"{type(error).__name__}: {without_credentials(str(error))}") from error
 
     def _look(self) -> None:
         for _ in self._entries(self.root):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from transforms.storage.urls import without_credentials
+
 
 class RIGHTS:
     """The right that each operation needs."""
@@ -21,7 +23,7 @@ def is_denied(error: BaseException) -> bool:
 def explain(error: BaseException, right: str, resource: str) -> str:
     """What has gone wrong, in one line that names the right and the resource, and no secret."""
     code = str(getattr(error, "code", ""))
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = without_credentials(str(error)) or type(error).__name__
     kind = type(error).__name__
     if isinstance(error, FileNotFoundError):
         return f"bucket {resource} does not exist"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -20,13 +20,13 @@ def overlapped(work: Callable[[Item], Result], items: Iterable[Item], at_once: i
     remaining = iter(items)
     first = list(islice(remaining, 2))
     if at_once <= 1 or len(first) < 2:
-        for item in (*first, *remaining):
+        for item in chain(first, remaining):
             yield work(item)
         return
     with ThreadPoolExecutor(at_once, thread_name_prefix="storage") as pool:
         running: deque[Future[Result]] = deque()
         try:
-            for item in (*first, *remaining):
+            for item in chain(first, remaining):
                 running.append(pool.submit(work, item))
                 if len(running) >= at_once:
                     yield running.popleft().result()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from transforms.storage.urls import without_credentials
+
 _ACTIONS = {
     "list_objects_v2": "s3:ListBucket",
     "head_object": "s3:GetObject",
@@ -66,7 +68,7 @@ def is_of_object(error: BaseException | None) -> bool:
 
 def _said(error: BaseException) -> str:
     """What the store adds to its refusal, such as the policy that lacks a right; '' when it is the usual word."""
-    said = " ".join(str(_answer(error).get("Error", {}).get("Message", "")).split())
+    said = without_credentials(str(_answer(error).get("Error", {}).get("Message", "")))
     return f": {said}" if said.lower().rstrip(".") not in ("", "access denied", "accessdenied", "forbidden") else ""
 
 
@@ -82,4 +84,4 @@ def explain(error: BaseException, operation: str, bucket: str, key: str) -> str:
     if "NoCredentialsError" in causes or "PartialCredentialsError" in causes:
         return _NO_CREDENTIALS
     text = str(error.__cause__ if code and error.__cause__ is not None else error) or type(error).__name__
-    return f"{_ACTIONS.get(operation, operation) or 'connecting'} on {resource} failed: {' '.join(text.split())}"
+    return f"{_ACTIONS.get(operation, operation) or 'connecting'} on {resource} failed: {without_credentials(text)}"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 
 S3, GCS, FILE = "s3", "gs", "file"
 _LIBRARIES = {S3: ("s3fs", "s3"), GCS: ("gcsfs", "gcs")}
 """What each scheme needs, and the extra of this package that brings it."""
+_CREDENTIALS = re.compile(r"(?<=//)[^/@\s]+@")
 _OTHER_NAMES = {"s3a": S3, "s3n": S3, "gcs": GCS}
 
 
@@ -48,6 +50,11 @@ def url_problem(url: str) -> str:
     if any(part in ("", ".", "..") for part in parts) and scheme_of(url) in (S3, GCS):
         return f"{url!r} has an empty or relative part, which is part of no object's name"
     return ""
+
+
+def without_credentials(text: str) -> str:
+    """A message of a library without the credentials of the URLs in it, in one line."""
+    return _CREDENTIALS.sub("", " ".join(text.split()))
 
 
 def missing_library(url: str) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from transforms.clickhouse import ClickHouseConfig
 from transforms.config import IngestConfig, InvalidConfig
-from transforms.storage.urls import input_root, is_url, scheme_of, url_problem
+from transforms.storage.urls import input_root, is_url, scheme_of, url_problem, without_credentials
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,11 @@ def test_credentials_in_a_url_are_refused_and_not_repeated(url: str) -> None:
         with pytest.raises(InvalidConfig) as refused:
             IngestConfig(url, ClickHouseConfig("http://h:1"))
         assert "hush" not in str(refused.value)
+
+
+def test_messages_of_libraries_lose_their_credentials() -> None:
+    said = 'cannot reach\n "http://me:hush@host:9/x" or s3://k:h@b, only http://host/a@b'
+    assert without_credentials(said) == 'cannot reach "http://host:9/x" or s3://b, only http://host/a@b'
 
 
 @given(st.text())
