@@ -17,6 +17,7 @@ from beam_pipeline.polling import Polling
 from beam_pipeline.runners import LOCAL_RUNNERS, only_submits, runner_of, template_location_of
 from beam_pipeline.runs_under_way import refuse_older_runs
 from beam_pipeline.schema import SchemaOptions, SchemaStatus, check_schema_status, connect_or_create, run_migrations
+from beam_pipeline.wording import counted
 from transforms import interrupt, metrics, report
 from transforms.clickhouse import ClickHouseError, SchemaError
 from transforms.config import IngestConfig, InvalidConfig
@@ -501,9 +502,13 @@ class IngestionWorker:
                     found.setdefault(failure.name, failure.reason)
             except ClickHouseError as error:
                 found["load log"] = f"cannot be read: {error}"
-        given_up = self._counts[metrics.FILES_GIVEN_UP.name]
-        if given_up and not self._is_local():
-            found[f"{given_up} files"] = "moved to failed/; `status` tells why"
+        if not self._is_local():
+            # What a worker elsewhere says of files that are in none of the run's loads.
+            given_up, failed = (self._counts[metric.name] for metric in (metrics.FILES_GIVEN_UP, metrics.FILES_FAILED))
+            if given_up:
+                found[counted(given_up, "file")] = "moved to failed/; `status` tells why"
+            elif failed and not found:
+                found[counted(failed, "file")] = "could not be loaded; `status` tells why"
         return sorted(Failure(name, reason) for name, reason in found.items())
 
 
