@@ -91,7 +91,10 @@ def test_a_job_that_fails_is_told(line: CommandLine, events: Path, service: Data
     service.state = "JOB_STATE_FAILED"
     done = submit(line, events)
     assert done.code == 1
-    assert done.err.splitlines()[-1].startswith("error: DataflowRunner: ")
+    assert done.err.splitlines()[1:] == [
+        "waiting for DataflowRunner",
+        "error: DataflowRunner: Dataflow pipeline failed. State: FAILED, Error:",
+    ]
 
 
 def test_what_the_service_refuses_is_told_in_one_line(
