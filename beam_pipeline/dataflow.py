@@ -84,7 +84,8 @@ def reason_of(error: Exception) -> str | None:
         return " ".join(str(error).removeprefix(_INVALID).split())
     if isinstance(error, RuntimeError) or module.startswith("apache_beam."):
         # It holds what the workers said, tracebacks and all; the last line names the error.
-        return str(error).strip().rpartition("\n")[2]
+        lines = [line for line in str(error).splitlines() if line.strip() not in ("", "None")]
+        return lines[-1].strip() if lines else type(error).__name__
     return None
 
 

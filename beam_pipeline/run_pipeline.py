@@ -12,7 +12,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult
 
+from beam_pipeline.beam_options import options_of
 from beam_pipeline.pipeline import build_pipeline
+from beam_pipeline.runners import DATAFLOW, runner_of
 from transforms import metrics
 from transforms.config import IngestConfig
 
@@ -36,8 +38,9 @@ def submit_pipeline(config: IngestConfig, flags: Sequence[str]) -> str:
 
 
 def _start(config: IngestConfig, flags: Sequence[str], *, local: bool) -> PipelineResult:
+    shown = options_of(config) if runner_of(flags) == DATAFLOW else {}
     # Beam's DirectRunner would fall back to a slow one that miscounts, for a pipeline with batches like this one.
-    pipeline = beam.Pipeline(FnApiRunner() if local else None, options=PipelineOptions(list(flags)))
+    pipeline = beam.Pipeline(FnApiRunner() if local else None, options=PipelineOptions(list(flags), **shown))
     # Beam makes a directory that ours has no use for, and that a killed process would leave behind.
     shutil.rmtree(pipeline.local_tempdir, ignore_errors=True)
     build_pipeline(pipeline, config)

@@ -91,7 +91,10 @@ def test_a_job_that_fails_is_told(line: CommandLine, events: Path, service: Data
     service.state = "JOB_STATE_FAILED"
     done = submit(line, events)
     assert done.code == 1
-    assert done.err.splitlines()[-1].startswith("error: DataflowRunner: ")
+    assert done.err.splitlines()[1:] == [
+        "waiting for DataflowRunner",
+        "error: DataflowRunner: Dataflow pipeline failed. State: FAILED, Error:",
+    ]
 
 
 def test_what_the_service_refuses_is_told_in_one_line(
@@ -121,7 +124,8 @@ def test_a_job_takes_the_oldest_files_and_leaves_the_rest(
 def test_nothing_secret_is_in_the_job(
     line: CommandLine, events: Path, service: DataflowService, secrets: SecretManagerStub
 ) -> None:
-    done = submit(line, events, "--no_wait_until_finish")
+    # What is in variables that are not used must not be shown either.
+    done = submit(line, events, "--no_wait_until_finish", CLICKHOUSE_URL=f"http://me:{SECRET}@elsewhere:8123")
     assert done.code == 0 and secrets.asked  # the launcher has had the password
     carried = list(payloads(pipeline_of(service)))
     # The reference is there, so that a password would be found, too.
@@ -129,6 +133,13 @@ def test_nothing_secret_is_in_the_job(
     staged = [path.read_bytes() for path in service.staging.rglob("*") if path.is_file()]
     for content in (*carried, *staged, json.dumps(service.jobs).encode(), done.out.encode(), done.err.encode()):
         assert SECRET.encode() not in content
+
+
+def test_the_job_shows_what_it_was_told(line: CommandLine, events: Path, service: DataflowService) -> None:
+    submit(line, events, "--no_wait_until_finish", "--since=2026-01-01", "--reload")
+    shown = described(service)["ours"]
+    assert (shown["input"], shown["reload"], shown["since"]) == (str(events), True, 1767225600000)
+    assert shown["clickhouse_password_from"] == f"gcp-secret:{NAME}"
 
 
 def test_the_package_is_staged(line: CommandLine, events: Path, service: DataflowService) -> None:
@@ -223,7 +234,7 @@ def test_the_description_of_a_job_tells_another_one_from_it(
 ) -> None:
     """So that the first test can fail."""
     submit(line, events, "--no_wait_until_finish", "--labels=team=a")
-    assert described(service)["given"] != json.loads(GOLDEN.read_text(encoding="utf-8"))["given"]
+    assert described(service)["beams"] != json.loads(GOLDEN.read_text(encoding="utf-8"))["beams"]
 
 
 def test_what_beam_finds_wrong_with_its_options_is_one_line() -> None:

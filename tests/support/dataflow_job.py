@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import base64
 import bz2
-import contextlib
 import json
-import os
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -19,7 +17,6 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.portability.api import beam_runner_api_pb2
 
-from beam_pipeline.beam_options import IngestOptions
 from beam_pipeline.options import INGEST
 from beam_pipeline.run_pipeline import submit_pipeline
 from tests.support.dataflow_service import DataflowService
@@ -61,6 +58,7 @@ def described(service: DataflowService) -> dict[str, Any]:
     environment = job["environment"]
     (pool,) = environment["workerPools"]
     options = environment["sdkPipelineOptions"]
+    ours = {option.name for option in INGEST}
     given = {shown["key"]: shown["value"] for shown in options["display_data"]}
     return {
         "name": job["name"],
@@ -68,14 +66,14 @@ def described(service: DataflowService) -> dict[str, Any]:
         "packages": [package["name"] for package in pool["packages"]],
         "image": pool["workerHarnessContainerImage"].replace(beam.__version__, "BEAM").partition("beam_python")[0],
         "experiments": environment["experiments"],
-        "given": {
+        "beams": {
             name: str(value)
             .replace(str(service.staging.parent), "PLACE")
             .replace(service.options()[-1].rpartition("=")[2], "ENDPOINT")
             for name, value in given.items()
-            if name not in ("beam_plugins", "experiments", "dataflow_service_options")
+            if name not in {"beam_plugins", "experiments", "dataflow_service_options"} | ours
         },
-        "ours": {option.name: options["options"].get(option.name) for option in INGEST},
+        "ours": {name: value for name, value in sorted(options["options"].items()) if name in ours},
         "stages": stages(pipeline_of(service)),
     }
 
@@ -100,12 +98,7 @@ def stages(pipeline: beam_runner_api_pb2.Pipeline) -> dict[str, str]:
 
 def submitted(service: DataflowService) -> dict[str, Any]:
     """Submits the pipeline with options that do not change, and describes the job."""
-    assert IngestOptions  # Beam puts into a job all options that it has heard of
-    inherited = [name for name in os.environ if name.startswith(("CLICKHOUSE_", "INGEST_"))]
-    with contextlib.ExitStack() as kept:
-        for name in inherited:
-            kept.callback(os.environ.__setitem__, name, os.environ.pop(name))
-        submit_pipeline(CONFIG, [*service.options(), "--no_wait_until_finish"])
+    submit_pipeline(CONFIG, [*service.options(), "--no_wait_until_finish"])
     return described(service)
 
 

@@ -9,7 +9,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beam_pipeline.beam_options import IngestOptions, unknown_to_beam
+from beam_pipeline.beam_options import IngestOptions, options_of, unknown_to_beam
 from beam_pipeline.cli import COMMANDS, command_help, load_command
 from beam_pipeline.commands.query_options import QUERY
 from beam_pipeline.option_values import whole
@@ -209,6 +209,20 @@ def test_beam_reads_the_same_options_alike(monkeypatch: pytest.MonkeyPatch) -> N
     ours, _ = read_values(INGEST, arguments)
     beams = PipelineOptions(arguments).view_as(IngestOptions)
     assert {name: getattr(beams, name) for name in ours} == ours
+
+
+def test_a_configuration_is_described_by_the_options_that_it_was_made_of() -> None:
+    given = values(
+        "--input=/data", "--clickhouse_url=http://h:1", "--event_types=log", "--since=2026-01-01", "--until=2026-02-01",
+        "--project_id=p", "--input_name=n", "--min_file_age=5s", "--max_rejected=3", "--reload", "--lease=90s",
+        "--clickhouse_password_from=file:/p", "--retry_delay=2s", "--insert_batch_size=9", "--delete_after_process",
+    )  # fmt: skip
+    told = options_of(ingest_config(given))
+    # How many files are taken up at a time is the launcher's business.
+    expected = {
+        name: value for name, value in given.items() if value is not None and name not in ("max_files", "page_files")
+    }
+    assert told == expected | {"event_types": ["log"]}
 
 
 def test_options_of_beam_pass_and_others_do_not() -> None:
