@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from beam_pipeline.options import OptionsError, clickhouse_config, ingest_config
     from beam_pipeline.pipeline import build_pipeline
     from beam_pipeline.query import ClickHouseQueryProvider
+    from beam_pipeline.results import ProcessingResult, WorkerStatus
     from beam_pipeline.schema import SchemaOptions, SchemaStatus, check_schema_status, run_migrations
-    from beam_pipeline.worker import IngestionWorker, ProcessingResult, SchemaOutOfDate, WorkerStatus
+    from beam_pipeline.worker import IngestionWorker, SchemaOutOfDate
     from transforms.clickhouse import ClickHouse, ClickHouseConfig, ClickHouseError
     from transforms.config import IngestConfig
     from transforms.report import Failure
@@ -32,11 +33,11 @@ _HOMES = {
     "IngestOptions": "beam_pipeline.beam_options",
     "IngestionWorker": "beam_pipeline.worker",
     "OptionsError": "beam_pipeline.options",
-    "ProcessingResult": "beam_pipeline.worker",
+    "ProcessingResult": "beam_pipeline.results",
     "SchemaOptions": "beam_pipeline.schema",
     "SchemaOutOfDate": "beam_pipeline.worker",
     "SchemaStatus": "beam_pipeline.schema",
-    "WorkerStatus": "beam_pipeline.worker",
+    "WorkerStatus": "beam_pipeline.results",
     "build_pipeline": "beam_pipeline.pipeline",
     "check_schema_status": "beam_pipeline.schema",
     "clickhouse_config": "beam_pipeline.options",

@@ -11,8 +11,8 @@ from rich.console import Console
 from beam_pipeline.commands.base import print_json
 from beam_pipeline.commands.notices import notices
 from beam_pipeline.progress import duration
+from beam_pipeline.results import ProcessingResult, WorkerStatus
 from beam_pipeline.wording import counted
-from beam_pipeline.worker import ProcessingResult, WorkerStatus
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
 from transforms.storage import StorageError

@@ -48,9 +48,10 @@ from beam_pipeline.options import (
 )
 from beam_pipeline.process import SIGNALS
 from beam_pipeline.progress import Display, Tracker, duration, make_display
+from beam_pipeline.results import ProcessingResult
 from beam_pipeline.runners import LOCAL_RUNNERS, direct_running_mode_of, only_submits, runner_of
 from beam_pipeline.wording import counted
-from beam_pipeline.worker import IngestionWorker, ProcessingResult
+from beam_pipeline.worker import IngestionWorker
 from transforms import interrupt, metrics, report
 from transforms.config import IngestConfig
 from transforms.listing import match_files

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from beam_pipeline.commands.base import printable
+from beam_pipeline.results import ProcessingResult
 from beam_pipeline.wording import counted
-from beam_pipeline.worker import ProcessingResult
 from transforms.config import IngestConfig
 
 _NAMED_ERRORS = 20

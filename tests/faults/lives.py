@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from beam_pipeline import IngestionWorker
-from beam_pipeline.worker import ProcessingResult
+from beam_pipeline.results import ProcessingResult
 from tests.faults.moments import Killed, Steps
 from tests.support.dataset import event
 from tests.support.inbox import Arrived, arrivals

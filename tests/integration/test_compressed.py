@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from beam_pipeline import IngestionWorker
-from beam_pipeline.worker import ProcessingResult
+from beam_pipeline.results import ProcessingResult
 from tests.support.compress import SKIPPABLE, compress, gzip_member, zstd_frame
 from tests.support.databases import make_tables
 from tests.support.dataset import Dataset, event, wrongs

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from beam_pipeline import ClickHouseConfig, IngestConfig, IngestionWorker
-from beam_pipeline.worker import ProcessingResult
+from beam_pipeline.results import ProcessingResult
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
 from tests.support.command_line import CommandLine, Running, pending, processed
 from tests.support.databases import make_tables

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from beam_pipeline import IngestionWorker
-from beam_pipeline.worker import ProcessingResult
+from beam_pipeline.results import ProcessingResult
 from tests.support.command_line import pending, processed
 from tests.support.dataset import Dataset, event, row_wrongs
 from transforms.clickhouse import ClickHouse

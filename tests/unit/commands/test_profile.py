@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from beam_pipeline.commands.ingest import profile
-from beam_pipeline.worker import ProcessingResult
+from beam_pipeline.results import ProcessingResult
 
 
 @pytest.mark.parametrize(
