@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -180,18 +180,31 @@ def command(own_endpoint: ClickHouseEndpoint) -> CommandLine:
     )
 
 
-def started(command: CommandLine, root: Path, *options: str) -> Running:
-    running = command.start(f"--input={root}", "--continuous", "--poll_interval=100ms", *options)
-    return running
+Start = Callable[..., Running]
+
+
+@pytest.fixture
+def started(command: CommandLine, root: Path) -> Iterator[Start]:
+    """Starts workers; those that still run after the test, which it has failed then, are killed."""
+    running: list[Running] = []
+
+    def start(*options: str) -> Running:
+        running.append(command.start(f"--input={root}", "--continuous", "--poll_interval=100ms", *options))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.process.kill()
+        one.process.wait()
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_exit_code_0(
-    command: CommandLine, root: Path, own_endpoint: ClickHouseEndpoint, signum: signal.Signals
+    started: Start, root: Path, own_endpoint: ClickHouseEndpoint, signum: signal.Signals
 ) -> None:
     dataset = Dataset(str(root))
     add_file(dataset, 0)
-    running = started(command, root, "--json")
+    running = started("--json")
     running.wait_for(lambda: len(processed(root)) == 1)
     add_file(dataset, 1)
     running.wait_for(lambda: len(processed(root)) == 2)
@@ -210,10 +223,10 @@ def test_a_signal_ends_it_with_exit_code_0(
 
 
 def test_the_loads_in_hand_are_finished_when_it_is_stopped(
-    command: CommandLine, root: Path, own_endpoint: ClickHouseEndpoint
+    started: Start, root: Path, own_endpoint: ClickHouseEndpoint
 ) -> None:
     dataset = Dataset(str(root))
-    running = started(command, root)
+    running = started()
     eventually(lambda: bool(own_endpoint.requests("mastra_admin_ingest_journal")))
     fault = own_endpoint.fault("hold", "INSERT INTO `mastra_admin_logs`")
     add_file(dataset, 0)
@@ -229,8 +242,8 @@ def test_the_loads_in_hand_are_finished_when_it_is_stopped(
         assert wrongs(client, dataset) == []
 
 
-def test_a_second_interrupt_ends_it_at_once(command: CommandLine, root: Path, own_endpoint: ClickHouseEndpoint) -> None:
-    running = started(command, root)
+def test_a_second_interrupt_ends_it_at_once(started: Start, root: Path, own_endpoint: ClickHouseEndpoint) -> None:
+    running = started()
     eventually(lambda: bool(own_endpoint.requests("mastra_admin_ingest_journal")))
     fault = own_endpoint.fault("hold", "INSERT INTO `mastra_admin_logs`")
     add_file(Dataset(str(root)), 0)
@@ -245,11 +258,11 @@ def test_a_second_interrupt_ends_it_at_once(command: CommandLine, root: Path, ow
 
 
 def test_a_server_that_is_away_is_said_once_and_waited_for(
-    command: CommandLine, root: Path, own_endpoint: ClickHouseEndpoint
+    started: Start, root: Path, own_endpoint: ClickHouseEndpoint
 ) -> None:
     dataset = Dataset(str(root))
     add_file(dataset, 0)
-    running = started(command, root)
+    running = started()
     assert running.process.stderr is not None
     said = iter(running.process.stderr.readline, b"")
     assert next(line for line in said if b"loaded 20 events" in line)
@@ -266,13 +279,13 @@ def test_a_server_that_is_away_is_said_once_and_waited_for(
         assert wrongs(client, dataset) == []
 
 
-def test_what_stays_wrong_is_said_once(command: CommandLine, root: Path) -> None:
+def test_what_stays_wrong_is_said_once(started: Start, root: Path) -> None:
     (root / "logs/p").mkdir(parents=True)
     (root / "logs/p/20261120T120000Z_00.jsonl").write_text("{}\n")
     (root / "log/p").mkdir(parents=True)
     os.mkfifo(root / "log/p/20261120T120000Z_01.jsonl")
     dataset = Dataset(str(root))
-    running = started(command, root, "--quiet")
+    running = started("--quiet")
     for number in range(3):
         add_file(dataset, number)
         running.wait_for(lambda number=number: len(processed(root)) == number + 1)
