@@ -21,6 +21,10 @@ from tests.support.dataset import event
 from tests.support.google_secrets import SecretManagerStub
 from transforms.clickhouse.passwords import EMULATOR
 
+pytestmark = pytest.mark.timeout(420)
+
+PATIENCE_S = 360
+"""A submission takes five seconds of a processor, which a busy machine may not have for minutes."""
 NAME = "projects/my-project/secrets/clickhouse"
 REFERENCE = f"--clickhouse_password_from=gcp-secret:{NAME}"
 JOBS = "POST /v1b3/projects/my-project/locations/europe-west1/jobs"
@@ -62,7 +66,7 @@ def events(tmp_path: Path) -> Path:
 
 
 def submit(line: CommandLine, events: Path, *more: str, **environment: str) -> Finished:
-    return line.run(f"--input={events}", *more, **environment)
+    return line.run(f"--input={events}", *more, timeout=PATIENCE_S, **environment)
 
 
 def test_the_job_is_the_one_that_is_written_down(service: DataflowService) -> None:
@@ -110,7 +114,7 @@ def test_nothing_is_submitted_when_nothing_is_pending(
     line: CommandLine, tmp_path: Path, service: DataflowService
 ) -> None:
     (tmp_path / "empty/log").mkdir(parents=True)
-    done = line.run(f"--input={tmp_path}/empty", "--no_wait_until_finish", "--json")
+    done = submit(line, tmp_path / "empty", "--no_wait_until_finish", "--json")
     assert (done.code, done.json["job_id"], service.asked) == (0, None, [])
 
 
@@ -143,7 +147,9 @@ def test_the_job_shows_what_it_was_told(line: CommandLine, events: Path, service
 
 
 def test_the_package_is_staged(line: CommandLine, events: Path, service: DataflowService) -> None:
-    done = line.run(f"--input={events}", "--no_wait_until_finish", "--setup_file=./setup.py", noise=True)
+    done = line.run(
+        f"--input={events}", "--no_wait_until_finish", "--setup_file=./setup.py", noise=True, timeout=PATIENCE_S
+    )
     assert done.code == 0
     (pool,) = service.jobs[0]["environment"]["workerPools"]
     assert "workflow.tar.gz" in [package["name"] for package in pool["packages"]]
@@ -157,7 +163,7 @@ def test_the_launcher_of_a_flex_template_gets_its_job_even_when_nothing_is_pendi
     (tmp_path / "empty/log").mkdir(parents=True)
     place = tmp_path / "launches/job_object"
     place.parent.mkdir()
-    done = line.run(f"--input={tmp_path}/empty", f"--template_location={place}", **{IN_LAUNCHER: "/template/main.py"})
+    done = submit(line, tmp_path / "empty", f"--template_location={place}", **{IN_LAUNCHER: "/template/main.py"})
     assert (done.code, service.asked) == (0, [])
     assert "a job is written for the launcher to submit, for 0 files" in done.out
     written: dict[str, Any] = json.loads(place.read_text())
@@ -177,7 +183,7 @@ def test_the_launcher_starts_the_program_with_parameters_as_options(
         capture_output=True,
         text=True,
         env=environment,
-        timeout=240,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -207,7 +213,7 @@ def test_what_cannot_be_submitted_is_refused_at_once(
 
 def test_all_that_is_missing_is_told_at_once(server: ClickHouseEndpoint, events: Path) -> None:
     line = CommandLine([f"--clickhouse_url={server.url}", "--runner=DataflowRunner"])
-    done = line.run(f"--input={events}")
+    done = submit(line, events)
     assert done.code == 2
     assert [problem.split(": ")[1] for problem in done.err.splitlines()] == [
         "--clickhouse_password_from",
