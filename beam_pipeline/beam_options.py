@@ -50,6 +50,7 @@ def options_of(config: IngestConfig) -> dict[str, Any]:
         "load_files": config.load_files,
         "inserts_in_flight": config.inserts_in_flight,
         "max_line_bytes": config.max_line_bytes,
+        "max_attempts": config.max_attempts,
         "max_rejected": config.max_rejected,
         "max_rejected_ratio": config.max_rejected_ratio,
         "delete_after_process": config.delete_after_process,

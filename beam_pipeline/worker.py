@@ -309,11 +309,11 @@ class IngestionWorker:
             self._on_page(page)
             with handed_over(config, page):
                 self._run_pipeline(replace(config, up_to=page.last))
+            self._left -= page.files
             if self._only_submits:
                 self._submitted = page.files
                 return  # the next page would be a job of its own, beside this one
             config = replace(config, after=page.last)
-            self._left -= page.files
             page = next(pages, None)
             if page is not None:
                 config = replace(config, first_version_ms=_versions_from(self._look()))

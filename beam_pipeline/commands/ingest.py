@@ -286,6 +286,8 @@ def _print_summary(config: IngestConfig, result: ProcessingResult) -> None:
     if result.job_id is not None:
         job = f"job {result.job_id} is submitted" if result.job_id else "a job is written for the launcher to submit"
         print_text(f"{job}, for {counted(result.submitted, 'file')}; the load log calls it run {result.run_id}")
+        if result.left:
+            print_text(f"{counted(result.left, 'file')} left for the next job")
         return
     if result.files_processed or result.loads:
         counts = [(name, f"{rows:,}") for name, rows in result.events_by_type.items()]

@@ -121,7 +121,8 @@ def test_nothing_is_submitted_when_nothing_is_pending(
 def test_a_job_takes_the_oldest_files_and_leaves_the_rest(
     line: CommandLine, events: Path, service: DataflowService
 ) -> None:
-    done = submit(line, events, "--no_wait_until_finish", "--max_files=1", "--json")
+    done = submit(line, events, "--no_wait_until_finish", "--page_files=1", "--json")
+    assert done.json["left"] > 0
     assert (done.json["submitted"], done.json["job_id"], len(service.jobs)) == (1, JOB_ID, 1)
 
 
