@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from tests.faults.runs import start
 from tests.faults.test_file_life import fail_to_read
 from tests.support.command_line import pending
 from tests.support.dataset import Dataset
-from tests.support.inbox import Arrived, Inbox, Line, bad, names, numbered
+from tests.support.inbox import Arrived, Inbox, Line, bad, names, numbered, text
 from transforms.clickhouse import ClickHouseConfig
 from transforms.storage.local import LocalStorage
 
@@ -28,7 +29,11 @@ BEHIND_THE_FIRST_CHUNKS = 3 * 48_000
 def failed(inbox: Inbox) -> dict[str, str]:
     """What is in `failed/`, by name."""
     directory = (inbox.root / BIG).parent / "failed"
-    return {path.name: path.read_text() for path in sorted(directory.iterdir())} if directory.exists() else {}
+    return (
+        {path.name: path.read_text(errors="replace") for path in sorted(directory.iterdir())}
+        if directory.exists()
+        else {}
+    )
 
 
 def with_a_bad_line(lines: Sequence[Line], number: int) -> list[Line]:
@@ -179,6 +184,21 @@ def test_a_failed_directory_that_cannot_be_made_is_named(inbox: Inbox) -> None:
     assert "could not be moved to failed/" in result.errors[0].reason and result.given_up == 0 and path.exists()
     (path.parent / "failed").unlink()
     assert inbox.run().given_up == 1
+
+
+def test_a_compressed_file_that_is_damaged_counts_and_goes_on_when_it_is_mended(inbox: Inbox) -> None:
+    """Also one of which nobody can tell how much it holds."""
+    whole = gzip.compress(text(LINES).encode())
+    for path, content in ((f"{BIG}.gz", whole[: len(whole) // 2]), (f"{OTHERS[0]}.gz", b"\x1f\x8b damaged")):
+        (inbox.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (inbox.root / path).write_bytes(content)
+    inbox.configure(max_attempts=2)
+    results = [inbox.run() for _ in range(4)]
+    assert [result.given_up for result in results] == [0, 0, 2, 0], inbox.said()
+    assert sum(name.endswith(".gz") for name in failed(inbox)) == 2
+    (inbox.root / f"{BIG}.gz").write_bytes(whole)
+    inbox.run()
+    assert inbox.arrivals() == {identity: Arrived(1, 1) for _, identity in LINES}, inbox.said()
 
 
 OPTIONS = ("--max_rejected=0", "--max_attempts=1")
