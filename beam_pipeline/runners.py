@@ -9,6 +9,10 @@ LOCAL_RUNNERS = ("DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
 """Runners that work in the process that starts them."""
 
 
+FLINK_RUNNERS = ("FlinkRunner", "PortableRunner")
+"""Runners that hand a pipeline to Flink; PortableRunner does so wherever we know of it."""
+
+
 def runner_of(flags: Sequence[str]) -> str:
     """The runner that the flags name."""
     return _value(flags, "--runner", LOCAL_RUNNERS[0])
@@ -17,6 +21,11 @@ def runner_of(flags: Sequence[str]) -> str:
 def direct_running_mode_of(flags: Sequence[str]) -> str:
     """How the local runner is to work."""
     return _value(flags, "--direct_running_mode", "in_memory")
+
+
+def checkpointing_interval_of(flags: Sequence[str]) -> str:
+    """Milliseconds between two checkpoints of Flink, as they were given; '' when they were not."""
+    return _value(flags, "--checkpointing_interval", "")
 
 
 def _value(flags: Sequence[str], name: str, default: str) -> str:

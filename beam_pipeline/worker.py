@@ -6,8 +6,8 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -220,10 +220,29 @@ class IngestionWorker:
         Errors of single files and loads are in the result. Raises ClickHouseError, StorageError or SchemaOutOfDate when
         nothing could be started at all, and RuntimeError when another thread is at it.
         """
+        with self._alone():
+            return self._process_once()
+
+    def process_stream(self) -> ProcessingResult:
+        """Runs one unbounded job that looks for files every `config.look_every_s` seconds. Blocks until it is stopped.
+
+        The job goes on when this process does not. Raises what `process_once` does, and RuntimeError when the job was
+        cancelled or has failed; what it had begun then is finished by whoever looks next.
+        """
+        with self._alone(), ExitStack() as run:
+            started = time.time()
+            config = replace(self._configured(started), looked_at_ms=None)
+            run.enter_context(lent_client(self.client))
+            config = replace(self._prepared(config, self._look(), run), first_version_ms=None)
+            self._run_pipeline(config)
+            return self._ended(config, started)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
         if not self._processing.acquire(blocking=False):
             raise RuntimeError("process_once is already running in another thread")
         try:
-            return self._process_once()
+            yield
         finally:
             interrupt.forget(self._run_id)
             self._processing.release()
@@ -281,6 +300,21 @@ class IngestionWorker:
 
     def _process_once(self) -> ProcessingResult:
         started = time.time()
+        config = self._configured(started)
+        with ExitStack() as run:
+            if self._polling is not None and self._polling.is_stopping:
+                interrupt.request_of(config.run_id)  # `stop` may have come before it knew the run
+            run.enter_context(lent_client(self.client))
+            self._run_pages(config, run)
+            if self._one_more_look():
+                for metric in (metrics.FILES_SKIPPED, metrics.FILES_UNFINISHED):
+                    self._counts[metric.name] = 0
+                report.clear_look()
+                self._run_pages(config, run)
+        return self._ended(config, started)
+
+    def _configured(self, started: float) -> IngestConfig:
+        """The configuration of a run that begins now; the worker counts what it does."""
         self._started_at = self._started_at or _utc(started)
         report.clear()
         metrics.reset_local_counts()
@@ -300,17 +334,11 @@ class IngestionWorker:
         self._counts: Counter[str] = Counter()
         self._left = 0
         self._began_at: int | None = None
-        with ExitStack() as run:
-            self._run_id = config.run_id
-            if self._polling is not None and self._polling.is_stopping:
-                interrupt.request_of(config.run_id)  # `stop` may have come before it knew the run
-            run.enter_context(lent_client(self.client))
-            self._run_pages(config, run)
-            if self._one_more_look():
-                for metric in (metrics.FILES_SKIPPED, metrics.FILES_UNFINISHED):
-                    self._counts[metric.name] = 0
-                report.clear_look()
-                self._run_pages(config, run)
+        self._run_id = config.run_id
+        return config
+
+    def _ended(self, config: IngestConfig, started: float) -> ProcessingResult:
+        """The result of a run that has ended, which the worker's totals include from now on."""
         result = self._result(config, started)
         self._last_processed_at = _utc(time.time())
         self._files += result.files_processed

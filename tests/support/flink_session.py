@@ -37,6 +37,7 @@ taskmanager.memory.jvm-metaspace.size: 256mb
 taskmanager.memory.jvm-overhead.min: 192mb
 taskmanager.memory.jvm-overhead.max: 192mb
 cluster.registration.error-delay: 500
+cluster.evenly-spread-out-slots: true
 heartbeat.interval: 1000
 heartbeat.timeout: 60000
 restart-strategy: fixed-delay
