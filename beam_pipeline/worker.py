@@ -490,13 +490,18 @@ class IngestionWorker:
             seconds={name: round(counts[metric.name] / 1e6, 3) for name, metric in metrics.TIMES.items()},
         )
 
+    def _has_left(self, name: str) -> bool:
+        """Whether something is a file that is not pending any more: a later look of a streaming job has loaded it."""
+        return name.startswith(self.config.input) and open_storage(self.config.input).etag(name) is None
+
     def _failures(self, config: IngestConfig) -> list[Failure]:
         """What failed in this process, and what the load log says of workers elsewhere."""
         found = {failure.name: failure.reason for failure in report.failures()}
         if self._began_at is not None:
             try:
                 for failure in load_failures(self.client, config, since=self._began_at):
-                    found.setdefault(failure.name, failure.reason)
+                    if not (config.streaming and self._has_left(failure.name)):
+                        found.setdefault(failure.name, failure.reason)
             except ClickHouseError as error:
                 found["load log"] = f"cannot be read: {error}"
         given_up = self._counts[metrics.FILES_GIVEN_UP.name]

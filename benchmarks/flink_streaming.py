@@ -51,7 +51,7 @@ class Arrivals:
     def watch(self, client: ClickHouse) -> None:
         while not (self.stopping.wait(0.5) and len(self.seen) == len(self.closed)):
             with contextlib.suppress(ClickHouseError):
-                rows = client.query("SELECT log_id AS id FROM mastra_admin_logs WHERE endsWith(log_id, '-0')")
+                rows = client.query("SELECT id FROM mastra_admin_logs WHERE endsWith(id, '-0')")
                 now = time.time()
                 for row in rows:
                     self.seen.setdefault(int(row["id"].split("-")[1]), now)

@@ -275,6 +275,8 @@ def _streaming_problems(invocation: Invocation) -> list[str]:
         problems.append("--max_files: with --streaming use --loads_in_flight, which bounds what is under way at once")
     if values["max_attempts"]:
         problems.append("--max_attempts: counts runs, and a streaming job is one; let a scheduled run do it")
+    if 0 < values["poll_interval"] < 1:
+        problems.append(f"--poll_interval: {values['poll_interval']:g}s must be at least 1s with --streaming")
     if values["loads_in_flight"] < 1:
         problems.append(f"--loads_in_flight: {values['loads_in_flight']} must be at least 1")
     return problems
@@ -337,7 +339,10 @@ def _print_summary(config: IngestConfig, result: ProcessingResult) -> None:
         loaded = f"{counted(result.files_processed, 'file')} in {counted(result.loads, 'load')}"
         print_text(f"{loaded}, {size} in {duration(seconds)}{rate}")
         if result.adopted:
-            print_text(f"{counted(result.adopted, 'load')} left unfinished by an earlier run and taken up by this one")
+            how = "left unfinished by an earlier run and taken up by this one"
+            if config.streaming:
+                how = "taken up again, after a failure or a restart"
+            print_text(f"{counted(result.adopted, 'load')} {how}")
     elif not (
         result.errors or result.known or result.changed or result.skipped or result.unfinished or result.interrupted
     ):

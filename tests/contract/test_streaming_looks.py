@@ -16,6 +16,7 @@ from transforms.clickhouse import ClickHouse
 from transforms.config import IngestConfig
 from transforms.loads import Load
 from transforms.loads.rows import LoadRecord
+from transforms.loads.runs import held_here
 from transforms.looks import Look
 from transforms.match_files import _MatchFreeFilesFn
 from transforms.record_loads import record_loads
@@ -132,6 +133,19 @@ def test_loads_of_a_run_that_is_no_more_are_taken_up_first_and_as_many_as_there_
         anew = False
     assert seen[:3] == [(load.load_id, 2) for load in left]
     assert len(seen) == 4
+    assert wrongs(client, dataset) == []
+
+
+def test_two_jobs_share_an_input(client: ClickHouse, dataset: Dataset) -> None:
+    first, second = (Job(client, Path(dataset.root), run_id, loads_in_flight=2) for run_id in ("first", "second"))
+    arrive(dataset, *range(7))
+    with held_here("first"), held_here("second"):
+        of_first, of_second = first.look(anew=True), second.look(anew=True)
+        assert [len(load.slices) for load in of_first + of_second] == [2, 2, 2, 1]
+        assert first.look(anew=False) == second.look() == []
+        first.finish(of_first)
+        second.finish(of_second)
+        assert first.look() == second.look() == []
     assert wrongs(client, dataset) == []
 
 
