@@ -52,6 +52,13 @@ def look_anew(run_id: str) -> None:
         _begun.pop(run_id, None)
 
 
+class _Numbers(OffsetRestrictionTracker):  # type: ignore[misc]
+    """Gives away all numbers to come, to go on later, but never a part of them: there would be two series of looks."""
+
+    def try_split(self, fraction_of_remainder: float) -> Any:
+        return super().try_split(0) if fraction_of_remainder == 0 else None
+
+
 class _OneByOne(RestrictionProvider):  # type: ignore[misc]
     """The numbers of all looks to come."""
 
@@ -59,7 +66,7 @@ class _OneByOne(RestrictionProvider):  # type: ignore[misc]
         return OffsetRange(0, _ALL)
 
     def create_tracker(self, restriction: OffsetRange) -> OffsetRestrictionTracker:
-        return OffsetRestrictionTracker(restriction)
+        return _Numbers(restriction)
 
     def restriction_size(self, _: Any, restriction: OffsetRange) -> int:
         return 1

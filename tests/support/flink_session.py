@@ -38,6 +38,8 @@ taskmanager.memory.jvm-overhead.min: 192mb
 taskmanager.memory.jvm-overhead.max: 192mb
 cluster.registration.error-delay: 500
 cluster.evenly-spread-out-slots: true
+akka.ask.timeout: 120 s
+akka.startup-timeout: 120 s
 heartbeat.interval: 1000
 heartbeat.timeout: 60000
 restart-strategy: fixed-delay
@@ -47,7 +49,10 @@ state.backend: hashmap
 state.checkpoints.dir: {checkpoints}
 state.savepoints.dir: {savepoints}
 """
-"""A TaskManager that was killed is missed after two heartbeats that it does not answer; one that is only slow is waited for."""
+"""A TaskManager that was killed is missed after two heartbeats that it does not answer; one that is only slow is waited for.
+
+Flink itself waits ten seconds for its actors to start, which a busy machine may need more than.
+"""
 
 _JAVA = ("java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 _SLF4J = "-Dorg.slf4j.simpleLogger.defaultLogLevel=info"

@@ -3,8 +3,9 @@ from __future__ import annotations
 import uuid
 
 import pytest
+from apache_beam.io.restriction_trackers import OffsetRange
 
-from transforms.looks import begin_look, look_anew
+from transforms.looks import _OneByOne, begin_look, look_anew
 
 
 @pytest.fixture
@@ -36,3 +37,11 @@ def test_runs_are_told_apart(run_id: str) -> None:
     begin_look(run_id, 0)
     assert begin_look(f"{run_id}-other", 1).anew
     assert not begin_look(run_id, 1).anew
+
+
+def test_numbers_to_come_are_put_off_as_a_whole_and_never_divided() -> None:
+    tracker = _OneByOne().create_tracker(OffsetRange(3, 1 << 62))
+    assert tracker.try_claim(3)
+    assert tracker.try_split(0.5) is None
+    assert tracker.try_split(0) == (OffsetRange(3, 4), OffsetRange(4, 1 << 62))
+    tracker.check_done()
