@@ -184,7 +184,29 @@ PROFILE = Option("profile", None, False, "print where the time went, and what a 
 ONCE = Option("once", None, False, "load what is pending and end, which is what happens without it, too")
 CONTINUOUS = Option("continuous", None, False, "load what is pending again and again, until it is stopped")
 POLL_INTERVAL = Option(
-    "poll_interval", seconds, 10.0, "with continuous: from one look for pending files to the next", "", "DURATION"
+    "poll_interval",
+    seconds,
+    10.0,
+    "with continuous or streaming: from one look for pending files to the next",
+    "",
+    "DURATION",
+)
+STREAMING = Option(
+    "streaming",
+    None,
+    False,
+    "on Flink or Dataflow: one job that looks for files at every poll interval, and never ends",
+)
+MAX_LOAD_DELAY = Option(
+    "max_load_delay",
+    seconds,
+    0.0,
+    "with streaming: how long a file may wait for others, so that loads are larger",
+    "",
+    "DURATION",
+)
+LOADS_IN_FLIGHT = Option(
+    "loads_in_flight", whole, 8, "with streaming: loads begun and not finished; at so many nothing is taken up", "", "N"
 )
 METRICS_PORT = Option(
     "metrics_port",

@@ -7,6 +7,7 @@ import apache_beam as beam
 from transforms.adopt_loads import AdoptLoads
 from transforms.config import IngestConfig
 from transforms.finalize_files import FinalizeFiles, LoadResult
+from transforms.looks import Looks
 from transforms.match_files import MatchFiles
 from transforms.parse_jsonl import ParseJsonl
 from transforms.record_loads import GroupFiles, RecordLoads
@@ -14,13 +15,17 @@ from transforms.write_to_clickhouse import WriteToClickHouse
 
 
 def build_pipeline(pipeline: beam.Pipeline, config: IngestConfig) -> beam.PCollection[LoadResult]:
-    """Adds the ingestion of one look at the input directory to a pipeline; one `LoadResult` comes out for each load.
+    """Adds the ingestion to a pipeline; one `LoadResult` comes out for each load.
 
+        Looks: one, or in a streaming job one after another
+          │
         MatchFiles ─► GroupFiles ─► RecordLoads ─┐
         pending files  by month     journal entry ├─► SpreadLoads ─► ParseJsonl ─► WriteToClickHouse ─► FinalizeFiles
                                     gives loads   │                  rows by table  one insert a block   commit, move
                        AdoptLoads ────────────────┘
                        left by runs that died
+
+    Bounded and streaming differ in how many looks there are, and in how files become groups: of a month, or of a look.
 
     From ParseJsonl on, a load stays in one fused stage: no shuffle carries rows, and loads are committed as they end.
     Nothing is read or written before the pipeline runs.
@@ -30,10 +35,10 @@ def build_pipeline(pipeline: beam.Pipeline, config: IngestConfig) -> beam.PColle
     recorded so, and is taken up by the next run's AdoptLoads. What failed is in `transforms.report` on the worker and in the
     load log for everybody; nothing raises out of a stage.
     """
-    start = pipeline | "Start" >> beam.Impulse()
-    unfinished = start | "AdoptLoads" >> AdoptLoads(config)
+    looks = pipeline | "Looks" >> Looks(config)
+    unfinished = looks | "AdoptLoads" >> AdoptLoads(config)
     new = (
-        start
+        looks
         | "MatchFiles" >> MatchFiles(config)
         | "GroupFiles" >> GroupFiles(config)
         | "RecordLoads" >> RecordLoads(config)

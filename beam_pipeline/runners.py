@@ -10,6 +10,10 @@ LOCAL_RUNNERS = ("DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
 """Runners that work in the process that starts them."""
 
 
+FLINK_RUNNERS = ("FlinkRunner", "PortableRunner")
+"""Runners that hand a pipeline to Flink; PortableRunner does so wherever we know of it."""
+
+
 def runner_of(flags: Sequence[str]) -> str:
     """The runner that the flags name."""
     return _value(flags, "--runner", LOCAL_RUNNERS[0])
@@ -28,6 +32,11 @@ def template_location_of(flags: Sequence[str]) -> str:
 def only_submits(flags: Sequence[str]) -> bool:
     """Whether the process is to end once the job is submitted or written down, instead of waiting for its end."""
     return "--no_wait_until_finish" in flags or bool(template_location_of(flags))
+
+
+def checkpointing_interval_of(flags: Sequence[str]) -> str:
+    """Milliseconds between two checkpoints of Flink, as they were given; '' when they were not."""
+    return _value(flags, "--checkpointing_interval", "")
 
 
 def _value(flags: Sequence[str], name: str, default: str) -> str:

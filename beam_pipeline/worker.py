@@ -6,8 +6,8 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -151,10 +151,29 @@ class IngestionWorker:
         Errors of single files and loads are in the result. Raises ClickHouseError, StorageError or SchemaOutOfDate when
         nothing could be started at all, and RuntimeError when another thread is at it.
         """
+        with self._alone():
+            return self._process_once()
+
+    def process_stream(self) -> ProcessingResult:
+        """Runs one unbounded job that looks for files every `config.look_every_s` seconds. Blocks until it is stopped.
+
+        The job goes on when this process does not. Raises what `process_once` does, and RuntimeError when the job was
+        cancelled or has failed; what it had begun then is finished by whoever looks next.
+        """
+        with self._alone(), ExitStack() as run:
+            started = time.time()
+            config = replace(self._configured(started), looked_at_ms=None)
+            run.enter_context(lent_client(self.client))
+            config = replace(self._prepared(config, self._look(), run), first_version_ms=None)
+            self._run_pipeline(config)
+            return self._ended(config, started)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
         if not self._processing.acquire(blocking=False):
             raise RuntimeError("process_once is already running in another thread")
         try:
-            return self._process_once()
+            yield
         finally:
             interrupt.forget(self._run_id)
             self._processing.release()
@@ -212,12 +231,28 @@ class IngestionWorker:
 
     def _process_once(self) -> ProcessingResult:
         started = time.time()
+        config = self._configured(started)
+        with ExitStack() as run:
+            if self._polling is not None and self._polling.is_stopping:
+                interrupt.request_of(config.run_id)  # `stop` may have come before it knew the run
+            run.enter_context(lent_client(self.client))
+            run.enter_context(shared_files())
+            self._run_pages(config, run)
+            if self._one_more_look():
+                for metric in (metrics.FILES_SKIPPED, metrics.FILES_UNFINISHED):
+                    self._counts[metric.name] = 0
+                report.clear_look()
+                self._run_pages(config, run)
+        return self._ended(config, started)
+
+    def _configured(self, started: float) -> IngestConfig:
+        """The configuration of a run that begins now; the worker counts what it does."""
         self._started_at = self._started_at or _utc(started)
         report.clear()
         metrics.reset_local_counts()
         sent = Counter(requests.counts())
         self._check_input()
-        statements = self.client.statements
+        self._sent_before = self.client.statements, sent
         if self._journal is None:
             self._checked = self._fit_schema()
         config = replace(
@@ -235,22 +270,15 @@ class IngestionWorker:
         self._began_at: int | None = None
         self._job_id: str | None = None
         self._submitted = 0
-        with ExitStack() as run:
-            self._run_id = config.run_id
-            if self._polling is not None and self._polling.is_stopping:
-                interrupt.request_of(config.run_id)  # `stop` may have come before it knew the run
-            run.enter_context(lent_client(self.client))
-            run.enter_context(shared_files())
-            self._run_pages(config, run)
-            if self._one_more_look():
-                for metric in (metrics.FILES_SKIPPED, metrics.FILES_UNFINISHED):
-                    self._counts[metric.name] = 0
-                report.clear_look()
-                self._run_pages(config, run)
+        self._run_id = config.run_id
+        return config
+
+    def _ended(self, config: IngestConfig, started: float) -> ProcessingResult:
+        """The result of a run that has ended, which the worker's totals include from now on."""
         result = replace(
             self._result(config, started),
-            statements=self.client.statements - statements,
-            requests=dict(Counter(requests.counts()) - sent),
+            statements=self.client.statements - self._sent_before[0],
+            requests=dict(Counter(requests.counts()) - self._sent_before[1]),
         )
         self._last_processed_at = _utc(time.time())
         self._files += result.files_processed
@@ -411,13 +439,18 @@ class IngestionWorker:
             seconds={name: round(counts[metric.name] / 1e6, 3) for name, metric in metrics.TIMES.items()},
         )
 
+    def _has_left(self, name: str) -> bool:
+        """Whether something is a file that is not pending any more: a later look of a streaming job has loaded it."""
+        return name.startswith(self.config.input) and open_storage(self.config.input).etag(name) is None
+
     def _failures(self, config: IngestConfig) -> list[Failure]:
         """What failed in this process, and what the load log says of workers elsewhere."""
         found = {failure.name: failure.reason for failure in report.failures()}
         if self._began_at is not None:
             try:
                 for failure in load_failures(self.client, config, since=self._began_at):
-                    found.setdefault(failure.name, failure.reason)
+                    if not (config.streaming and self._has_left(failure.name)):
+                        found.setdefault(failure.name, failure.reason)
             except ClickHouseError as error:
                 found["load log"] = f"cannot be read: {error}"
         if not self._is_local():

@@ -25,6 +25,8 @@ settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
 LONGEST = (
+    "integration/test_streaming.py",
+    "integration/test_flink_session.py",
     "integration/test_flink.py",
     "faults/test_kill_matrix.py",
     "integration/test_cli.py",

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import apache_beam as beam
 
 from transforms import report
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
+from transforms.free_files import lost, under_way
 from transforms.loads import Load
 from transforms.loads.journal import Holding, Journal
 from transforms.loads.log import LoadLog
 from transforms.loads.rows import LoadRecord
 from transforms.loads.runs import left_behind
+from transforms.looks import Look, look_anew
 from transforms.metrics import LOADS_ADOPTED
 from transforms.run import RunFn
 
@@ -53,6 +55,31 @@ def adopt_loads(journal: Journal, log: LoadLog, client: ClickHouse, run_id: str)
                 yield from loads
 
 
+def take_up_loads(stage: RunFn, look: Look) -> Iterator[Load]:
+    """What one look of a streaming job takes up: loads of its own that nobody works on, and those of runs that do not live.
+
+    Each is a new attempt, by an entry of the journal; of others' there are at most as many as may be under way.
+    """
+    config, done = stage.config, set[str]()
+    room: int | None = None
+    while True:
+        tail = stage.journal.look()
+        found = [holding for holding in lost(tail, config.run_id, anew=look.anew) if holding.load_id not in done]
+        if room is None:
+            room = config.loads_in_flight - (len(found) if look.anew else under_way(tail, config.run_id) + len(found))
+        if not found and room > 0:
+            found = left_behind(tail, stage.client, config.run_id)[:room]
+            room -= len(found)
+        if not found:
+            return
+        taken = [replace(holding, attempt=holding.attempt + 1, run_id=config.run_id) for holding in found[:_AT_ONCE]]
+        loads = stage.log.read(taken)
+        if stage.journal.append(tail, loads):
+            _write(loads, taken, stage.log)
+            done.update(load.load_id for load in loads)
+            yield from loads
+
+
 def _emit(holdings: Sequence[Holding], log: LoadLog, done: set[str]) -> list[Load]:
     done.update(holding.load_id for holding in holdings)
     return log.read(holdings)
@@ -70,24 +97,31 @@ def _write(loads: Sequence[Load], holdings: Sequence[Holding], log: LoadLog) -> 
 
 
 class _AdoptLoadsFn(RunFn):
-    def process(self, _: Any) -> Iterator[Load]:
+    def process(self, look: Look) -> Iterator[Load]:
         try:
-            for load in adopt_loads(self.journal, self.log, self.client, self.config.run_id):
+            for load in self._loads(look):
                 LOADS_ADOPTED.add()
                 yield load
         except ClickHouseError as error:
             report.fail(self.config.input, f"what earlier runs left could not be taken up: {error}")
+            look_anew(self.config.run_id)
+
+    def _loads(self, look: Look) -> Iterator[Load]:
+        if self.config.streaming:
+            return take_up_loads(self, look)
+        return adopt_loads(self.journal, self.log, self.client, self.config.run_id)
 
 
 @dataclass(eq=False)
 class AdoptLoads(beam.PTransform):  # type: ignore[misc]
     """Takes up unfinished loads.
 
-    Input: one element of any value. An element of the output is a `Load` that is recorded as this run's. A retry may emit
-    a load again; inserting and finalizing it twice changes nothing.
+    Input: `Look`s. An element of the output is a `Load` that is recorded as this run's: one of a run that does not live any
+    more, and in a streaming job one of its own that failed or was lost with a worker, too. A retry may emit a load
+    again; inserting and finalizing it twice changes nothing.
     """
 
     config: IngestConfig
 
-    def expand(self, start: beam.PCollection[Any]) -> beam.PCollection[Load]:
-        return start | "TakeUp" >> beam.ParDo(_AdoptLoadsFn(self.config))
+    def expand(self, looks: beam.PCollection[Look]) -> beam.PCollection[Load]:
+        return looks | "TakeUp" >> beam.ParDo(_AdoptLoadsFn(self.config))

@@ -90,6 +90,12 @@ class IngestConfig:
     """Of a load with a larger part of its lines rejected, the files with most of them are left pending."""
     max_attempts: int = 0
     """Attempts that fail at a file by its own fault after which it is moved to `failed/`. 0: it stays pending for ever."""
+    look_every_s: float | None = None
+    """Seconds from one look of a streaming job to the next; None: a bounded run, which looks once and ends."""
+    max_load_delay_s: float = 0.0
+    """In a streaming job: how old the oldest file of a load may get while it waits for others. More means larger loads."""
+    loads_in_flight: int = 8
+    """In a streaming job: loads recorded and not finished at most. A look that finds so many takes nothing."""
     ttl_days: Mapping[str, int] = field(default_factory=dict)
     """Days that ClickHouse keeps each event type. Absent: for ever. 0: nobody knows, by rules that are not ours."""
 
@@ -107,6 +113,7 @@ class IngestConfig:
             "load_bytes": self.load_bytes,
             "load_files": self.load_files,
             "inserts_in_flight": self.inserts_in_flight,
+            "loads_in_flight": self.loads_in_flight,
             "max_line_bytes": self.max_line_bytes,
         }
         found = [f"--{name}: {value} must be at least 1" for name, value in numbers.items() if value < 1]
@@ -130,6 +137,8 @@ class IngestConfig:
             found.append(
                 f"--lease: {self.lease_s:g}s must be at least {MIN_LEASE_S:g}s: it is renewed six times in its length"
             )
+        if self.look_every_s is not None and self.look_every_s <= 0:
+            found.append(f"--poll_interval: {self.look_every_s:g}s must be more than 0")
         if self.since_ms is not None and self.until_ms is not None and self.since_ms >= self.until_ms:
             found.append("--since: must be before --until")
         unknown = [name for name in self.event_types if name not in EVENT_TYPES]
@@ -141,6 +150,11 @@ class IngestConfig:
     def name(self) -> str:
         """What the journal and the load log call the input."""
         return self.input_name or self.input
+
+    @property
+    def streaming(self) -> bool:
+        """Whether the run is one unbounded job."""
+        return self.look_every_s is not None
 
     def connect(self) -> ClickHouse:
         """A client for this run. Blocks; raises ClickHouseError."""

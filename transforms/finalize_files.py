@@ -304,6 +304,8 @@ class _FinalizeFilesFn(RunFn):
             results = finalize_loads(group, self)
             return [replace(result, took_us=microseconds_since(started) // len(group)) for result in results]
         except (ClickHouseError, OSError, StorageError) as error:
+            if self.config.streaming:
+                raise  # nobody would take the loads up while the job lives: the runner is to start it again
             return [failed_result(parsed, str(error)) for parsed in group]
         finally:
             for parsed in group:

@@ -21,6 +21,7 @@ from transforms.loads.lines import next_line
 from transforms.loads.log import LoadLog
 from transforms.loads.rows import FileRecord, LoadRecord
 from transforms.loads.runs import Owner, live_runs
+from transforms.looks import look_anew
 from transforms.measure_files import measure_files
 from transforms.metrics import (
     BYTES_EXPANDED,
@@ -84,8 +85,11 @@ def assign_files(
     alive: Alive,
     reload: bool = False,
     max_attempts: int = 0,
+    emit_again: bool = True,
 ) -> Assignment:
     """Decides for each file what of it is to be loaded, by what the log says of it.
+
+    With `emit_again`, a file that this run has recorded before is one of a bundle that the runner retries.
 
     A file is its content: reads those that were loaded before and are not the same file any more, to see whether they
     begin with what was loaded, and those that may be compressed, to see how much they hold.
@@ -96,7 +100,8 @@ def assign_files(
         records = [r for r in known.get(file.path, ()) if r.state != "released"]
         unfinished = [r for r in records if r.load_id in tail.unfinished and not r.committed]
         if unfinished:
-            _leave(file, [tail.unfinished[r.load_id] for r in unfinished], result, run_id, alive)
+            held = [tail.unfinished[r.load_id] for r in unfinished]
+            _leave(file, held, result, run_id, alive, emit_again=emit_again)
         else:
             free.append(file)
     measured = measure_files(free, known, contents, run_id)
@@ -165,10 +170,12 @@ def _new_ranges(
     return list(gaps(contents, file, measure.readable, [*same, *before])), before
 
 
-def _leave(file: PendingFile, held: Sequence[Holding], result: Assignment, run_id: str, alive: Alive) -> None:
+def _leave(
+    file: PendingFile, held: Sequence[Holding], result: Assignment, run_id: str, alive: Alive, *, emit_again: bool
+) -> None:
     """Notes a file that unfinished loads have a part of."""
     # Attempt 1 of this run was recorded right here, by a bundle that the runner now retries.
-    mine = {h.load_id for h in held if h.run_id == run_id and h.attempt == 1 and h.state == "assigned"}
+    mine = {h.load_id for h in held if emit_again and h.run_id == run_id and h.attempt == 1 and h.state == "assigned"}
     result.again |= mine
     if mine:
         return
@@ -276,6 +283,8 @@ def record_loads(files: Sequence[PendingFile], stage: RunFn) -> list[Load]:
             alive=owners.get,
             reload=config.reload,
             max_attempts=config.max_attempts,
+            # A streaming job's looks find what is under way, and AdoptLoads takes up what is lost.
+            emit_again=not config.streaming,
         )
         loads = new_loads(assignment, {file.path: file for file in kept}, known, stage.contents, config)
         if not loads:
@@ -368,12 +377,15 @@ class _RecordLoadsFn(RunFn):
         except (ClickHouseError, OSError) as error:
             FILES_FAILED.add(len(files))
             report.fail(describe_files([file.path for file in files]), f"could not be assigned to a load: {error}")
+            look_anew(self.config.run_id)
             return []
 
 
 @dataclass(eq=False)
 class GroupFiles(beam.PTransform):  # type: ignore[misc]
     """Groups pending files of one month, at most `load_files`, so that a load touches few partitions.
+
+    In a streaming job a look is a group, without a shuffle: RecordLoads records at the end of its bundle what was found.
 
     Input: `PendingFile`s. An element of the output is (month, files). Only names are moved, never rows. A retry may group
     differently; nothing rests on the grouping until RecordLoads writes it down.
@@ -382,11 +394,10 @@ class GroupFiles(beam.PTransform):  # type: ignore[misc]
     config: IngestConfig
 
     def expand(self, files: beam.PCollection[PendingFile]) -> beam.PCollection[tuple[str, Iterable[PendingFile]]]:
-        return (
-            files
-            | "KeyByMonth" >> beam.Map(_month).with_output_types(tuple[str, PendingFile])
-            | "GroupIntoBatches" >> beam.GroupIntoBatches(self.config.load_files)
-        )
+        by_month = files | "KeyByMonth" >> beam.Map(_month).with_output_types(tuple[str, PendingFile])
+        if self.config.streaming:
+            return by_month | "OfOneLook" >> beam.MapTuple(lambda month, file: (month, [file]))
+        return by_month | "GroupIntoBatches" >> beam.GroupIntoBatches(self.config.load_files)
 
 
 def _month(file: PendingFile) -> tuple[str, PendingFile]:

@@ -11,6 +11,8 @@ from transforms.loads.runs import Owner
 from transforms.storage.ignored_files import IgnoredFile, IgnoredFiles, IgnoredGroup
 
 _logger = logging.getLogger("beam_pipeline")
+_MOST = 100_000
+"""Failures that are kept: a worker of a streaming job lives for months."""
 _lock = threading.Lock()
 _failures: dict[str, str] = {}
 _ignored = IgnoredFiles()
@@ -30,6 +32,8 @@ def fail(name: str, reason: str) -> None:
     _logger.warning("%s: %s", name, reason)
     with _lock:
         _failures[name] = reason
+        if len(_failures) > _MOST:
+            del _failures[next(iter(_failures))]
 
 
 def failures() -> list[Failure]:

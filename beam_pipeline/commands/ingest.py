@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import FrameType
 from typing import Any
 
@@ -36,12 +36,15 @@ from beam_pipeline.options import (
     CONTINUOUS,
     DRY_RUN,
     INGEST,
+    LOADS_IN_FLIGHT,
+    MAX_LOAD_DELAY,
     METRICS_PORT,
     ONCE,
     OUTPUT,
     POLL_INTERVAL,
     PROFILE,
     QUIET,
+    STREAMING,
     OptionsError,
     ingest_config,
     input_problems,
@@ -49,7 +52,14 @@ from beam_pipeline.options import (
 from beam_pipeline.process import SIGNALS
 from beam_pipeline.progress import Display, Tracker, duration, make_display
 from beam_pipeline.results import ProcessingResult
-from beam_pipeline.runners import LOCAL_RUNNERS, direct_running_mode_of, only_submits, runner_of
+from beam_pipeline.runners import (
+    FLINK_RUNNERS,
+    LOCAL_RUNNERS,
+    checkpointing_interval_of,
+    direct_running_mode_of,
+    only_submits,
+    runner_of,
+)
 from beam_pipeline.wording import counted
 from beam_pipeline.worker import IngestionWorker
 from transforms import interrupt, metrics, report
@@ -209,6 +219,14 @@ def _config(invocation: Invocation) -> IngestConfig:
         config = ingest_config(invocation.values)
     except OptionsError as error:
         raise OptionsError(problems + error.problems) from None
+    problems += _continuous_problems(invocation) + _streaming_problems(invocation)
+    if invocation.values["streaming"] and not problems:
+        config = replace(
+            config,
+            look_every_s=invocation.values["poll_interval"],
+            max_load_delay_s=invocation.values["max_load_delay"],
+            loads_in_flight=invocation.values["loads_in_flight"],
+        )
     if config.clickhouse.embedded:
         # An embedded database belongs to one process.
         if runner_of(invocation.beam_flags) not in LOCAL_RUNNERS:
@@ -218,7 +236,6 @@ def _config(invocation: Invocation) -> IngestConfig:
             )
         elif direct_running_mode_of(invocation.beam_flags) == "multi_processing":
             problems.append("--direct_running_mode: with an embedded database it must be in_memory or multi_threading")
-    problems += _continuous_problems(invocation)
     problems += dataflow_problems(invocation.beam_flags, invocation.values)
     if problems:
         raise OptionsError(problems)
@@ -243,6 +260,40 @@ def _continuous_problems(invocation: Invocation) -> list[str]:
     return problems
 
 
+def _streaming_problems(invocation: Invocation) -> list[str]:
+    """Why a run cannot be one unbounded job."""
+    values, flags = invocation.values, invocation.beam_flags
+    if not values["streaming"]:
+        return []
+    runner = runner_of(flags)
+    problems = []
+    if runner in LOCAL_RUNNERS:
+        problems.append(f"--streaming: {runner} runs no unbounded job; --continuous does the same on one machine")
+    elif runner in FLINK_RUNNERS and not _is_positive(checkpointing_interval_of(flags)):
+        problems.append(
+            "--checkpointing_interval: is missing, and Flink runs no streaming job without it; give the milliseconds between "
+            "two checkpoints, such as --checkpointing_interval=10000"
+        )
+    problems += [
+        f"--streaming: one job that never ends, so it does not go with --{other}"
+        for other in ("continuous", "once", "dry_run", "profile")
+        if values[other]
+    ]
+    if values["max_files"] is not None:
+        problems.append("--max_files: with --streaming use --loads_in_flight, which bounds what is under way at once")
+    if values["max_attempts"]:
+        problems.append("--max_attempts: counts runs, and a streaming job is one; let a scheduled run do it")
+    if 0 < values["poll_interval"] < 1:
+        problems.append(f"--poll_interval: {values['poll_interval']:g}s must be at least 1s with --streaming")
+    if values["loads_in_flight"] < 1:
+        problems.append(f"--loads_in_flight: {values['loads_in_flight']} must be at least 1")
+    return problems
+
+
+def _is_positive(text: str) -> bool:
+    return text.isdecimal() and int(text) > 0
+
+
 def _run_here(worker: IngestionWorker, tracker: Tracker, display: Display) -> tuple[ProcessingResult, int]:
     with stop_on_signals() as stopping, display, ThreadPoolExecutor(1, thread_name_prefix="pipeline") as pool:
         work = pool.submit(worker.process_once)
@@ -263,9 +314,15 @@ def _run_here(worker: IngestionWorker, tracker: Tracker, display: Display) -> tu
 
 def _run_elsewhere(worker: IngestionWorker, runner: str, console: Console) -> tuple[ProcessingResult, int]:
     """Waits for a run whose stages are in other processes: a signal here cannot ask them to stop."""
+    every_s = worker.config.look_every_s
+    console.print(f"waiting for {runner}" + (f", which looks for files every {every_s:g} s" if every_s else ""))
     try:
         with _signals_raise():
-            result = worker.process_once()
+            result = worker.process_stream() if every_s else worker.process_once()
+    except KeyboardInterrupt:
+        if every_s:
+            console.print(f"the job goes on in {runner}; stop it there, with a savepoint if it is to be restored")
+        raise
     except Exception as error:
         reason = reason_of(error)
         if reason is None:
@@ -298,7 +355,10 @@ def _print_summary(config: IngestConfig, result: ProcessingResult) -> None:
         loaded = f"{counted(result.files_processed, 'file')} in {counted(result.loads, 'load')}"
         print_text(f"{loaded}, {size} in {duration(seconds)}{rate}")
         if result.adopted:
-            print_text(f"{counted(result.adopted, 'load')} left unfinished by an earlier run and taken up by this one")
+            how = "left unfinished by an earlier run and taken up by this one"
+            if config.streaming:
+                how = "taken up again, after a failure or a restart"
+            print_text(f"{counted(result.adopted, 'load')} {how}")
     elif not (
         result.errors or result.known or result.changed or result.skipped or result.unfinished or result.interrupted
     ):
@@ -329,7 +389,20 @@ def _hint(config: IngestConfig) -> str:
 
 COMMAND = Command(
     name="ingest",
-    options=(*INGEST, ONCE, CONTINUOUS, POLL_INTERVAL, METRICS_PORT, DRY_RUN, PROFILE, *OUTPUT, QUIET),
+    options=(
+        *INGEST,
+        ONCE,
+        CONTINUOUS,
+        STREAMING,
+        POLL_INTERVAL,
+        MAX_LOAD_DELAY,
+        LOADS_IN_FLIGHT,
+        METRICS_PORT,
+        DRY_RUN,
+        PROFILE,
+        *OUTPUT,
+        QUIET,
+    ),
     run=run,
     takes_beam_options=True,
     details=(

@@ -24,7 +24,7 @@ import psutil
 
 POM = Path(__file__).with_name("flink-pom.xml")
 START_TIMEOUT_S = 90
-_OPENED = (
+OPENED = (
     "java.lang java.util java.util.concurrent java.util.concurrent.atomic java.util.concurrent.locks java.net java.io "
     "java.nio sun.nio.ch java.text java.time java.lang.reflect"
 )
@@ -74,7 +74,7 @@ class FlinkCluster:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._job_port, self._pool_port = free_port(), free_port()
 
     def __enter__(self) -> FlinkCluster:
@@ -86,16 +86,23 @@ class FlinkCluster:
 
     def start(self) -> None:
         """Starts both and waits until they listen. Raises RuntimeError with the end of the log when one does not."""
-        jars = fetch_jars()
+        self._configure(CONFIGURATION)
+        self._start_beam("[local]", heap="1500m")
+
+    def _configure(self, configuration: str) -> None:
+        """Writes what Flink reads."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        (self._directory / "flink-conf.yaml").write_text(CONFIGURATION)
-        manifest = self._manifest_jar(jars)
+        (self._directory / "flink-conf.yaml").write_text(configuration)
+
+    def _start_beam(self, master: str, heap: str) -> None:
+        """Starts Beam's job server, for a Flink at `master`, and the worker pool."""
+        manifest = self._manifest_jar(fetch_jars())
         artifacts = self._directory / "artifacts"
         self._run(
             "job-server",
             [
-                *("java", "-Xmx1500m", "-jar", str(manifest), "--job-host=127.0.0.1", f"--job-port={self._job_port}"),
-                *(f"--artifact-port={free_port()}", f"--expansion-port={free_port()}", "--flink-master=[local]"),
+                *("java", f"-Xmx{heap}", "-jar", str(manifest), "--job-host=127.0.0.1", f"--job-port={self._job_port}"),
+                *(f"--artifact-port={free_port()}", f"--expansion-port={free_port()}", f"--flink-master={master}"),
                 *(f"--artifacts-dir={artifacts}", f"--flink-conf-dir={self._directory}"),
             ],
         )
@@ -118,7 +125,7 @@ class FlinkCluster:
 
     def workers(self) -> list[psutil.Process]:
         """The Python workers that are running."""
-        pool = psutil.Process(self._processes[1].pid)
+        pool = psutil.Process(self._processes["worker-pool"].pid)
         return [child for child in pool.children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
 
     def kill_worker(self) -> None:
@@ -129,7 +136,7 @@ class FlinkCluster:
         workers[0].kill()
 
     def log(self, name: str, last: int = 6000) -> str:
-        """The end of what `job-server` or `worker-pool` has said; all of it with `last=0`."""
+        """The end of what `job-server`, `worker-pool` or another process has said; all of it with `last=0`."""
         return (self._directory / f"{name}.log").read_text(errors="replace")[-last:]
 
     def restarts(self) -> int:
@@ -138,26 +145,28 @@ class FlinkCluster:
 
     def stop(self) -> None:
         """Kills everything that was started, and what those started."""
-        for process in reversed(self._processes):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        self._processes.clear()
+        for name in reversed(list(self._processes)):
+            self._kill(name)
+
+    def _kill(self, name: str) -> None:
+        """SIGKILLs one of the processes, and what it has started."""
+        process = self._processes.pop(name)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
     def _run(self, name: str, command: list[str]) -> None:
         # The pool starts `python`: the one that runs the tests.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         root = str(Path(__file__).parents[2])
         with open(self._directory / f"{name}.log", "wb") as log:
-            self._processes.append(
-                subprocess.Popen(
-                    command,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    cwd=root,
-                    env={**os.environ, "PATH": path, "PYTHONPATH": root},
-                    start_new_session=True,
-                )
+            self._processes[name] = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=root,
+                env={**os.environ, "PATH": path, "PYTHONPATH": root, "FLINK_CONF_DIR": str(self._directory)},
+                start_new_session=True,
             )
 
     def _wait_for(self, name: str, port: int) -> None:
@@ -175,7 +184,7 @@ class FlinkCluster:
             "Manifest-Version: 1.0",
             "Main-Class: org.apache.beam.runners.flink.FlinkJobServerDriver",
             "Class-Path: " + " ".join(jar.as_uri() for jar in sorted(jars.glob("*.jar"))),
-            "Add-Opens: " + " ".join(f"java.base/{package}" for package in _OPENED.split()),
+            "Add-Opens: " + " ".join(f"java.base/{package}" for package in OPENED.split()),
             "Add-Exports: java.base/sun.net.util",
         ]
         text = "".join(_wrapped(line) for line in lines)

@@ -23,7 +23,7 @@ def test_stages_are_labelled_by_verbs_in_order(tmp_path: Path) -> None:
     build_pipeline(pipeline, IngestConfig(input=str(tmp_path), clickhouse=ClickHouseConfig(url="http://localhost:1")))
     labels = [part.full_label for part in pipeline.transforms_stack[0].parts]
     assert labels == [
-        "Start",
+        "Looks",
         "AdoptLoads",
         "MatchFiles",
         "GroupFiles",

@@ -72,6 +72,8 @@ class Holding:
     error: str = ""
     wait_ms: int = 0
     """How long the load is not to be tried again, by the server's clock."""
+    age_ms: int = field(default=0, compare=False)
+    """How long ago its entry was written, by the server's clock."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,7 @@ class Journal:
                 state=state,
                 error=row["error"] if is_current else "",
                 wait_ms=max(wait_ms(row["attempt"]) - int(row["age_ms"]), 0) if state == "failed" else 0,
+                age_ms=int(row["age_ms"]),
             )
         if rows:
             return Tail(rows[-1]["number"], rows[-1]["versions_end"], unfinished)
