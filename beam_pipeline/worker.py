@@ -12,15 +12,14 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from beam_pipeline.outcome import load_counts, load_failures
+from beam_pipeline.outcome import Outcome
 from beam_pipeline.polling import Polling
 from beam_pipeline.results import Activity, ProcessingResult, WorkerStatus
 from beam_pipeline.runners import LOCAL_RUNNERS, only_submits, runner_of, template_location_of
 from beam_pipeline.runs_under_way import refuse_older_runs
 from beam_pipeline.schema import SchemaOptions, SchemaStatus, check_schema_status, connect_or_create, run_migrations
-from beam_pipeline.wording import counted
 from transforms import interrupt, metrics, report
-from transforms.clickhouse import ClickHouseError, SchemaError
+from transforms.clickhouse import SchemaError
 from transforms.config import IngestConfig, InvalidConfig
 from transforms.listing import Page, handed_over, list_pages
 from transforms.loads.inputs import resolve_input
@@ -275,8 +274,13 @@ class IngestionWorker:
 
     def _ended(self, config: IngestConfig, started: float) -> ProcessingResult:
         """The result of a run that has ended, which the worker's totals include from now on."""
+        outcome = Outcome(config, self.client, self._counts, self._began_at, is_local=self._is_local())
         result = replace(
-            self._result(config, started),
+            outcome.result(),
+            left=self._left,
+            job_id=self._job_id,
+            submitted=self._submitted,
+            duration_ms=int((time.time() - started) * 1000),
             statements=self.client.statements - self._sent_before[0],
             requests=dict(Counter(requests.counts()) - self._sent_before[1]),
         )
@@ -406,61 +410,6 @@ class IngestionWorker:
             )
         self._replicated = status.replicated
         return status
-
-    def _result(self, config: IngestConfig, started: float) -> ProcessingResult:
-        counts = self._counts
-        if self._began_at is not None and not self._is_local():
-            # A runner that starts a job again counts anew, and may tell nothing of what it did before.
-            counts |= load_counts(self.client, config, since=self._began_at)
-        by_type = {name: counts[metric.name] for name, metric in metrics.EVENTS_BY_TYPE.items() if counts[metric.name]}
-        return ProcessingResult(
-            run_id=config.run_id,
-            files_processed=counts[metrics.FILES_LOADED.name],
-            events_ingested=sum(by_type.values()),
-            events_by_type=by_type,
-            rejected=counts[metrics.LINES_REJECTED.name],
-            expired=counts[metrics.EVENTS_EXPIRED.name],
-            loads=counts[metrics.LOADS_COMMITTED.name],
-            adopted=counts[metrics.LOADS_ADOPTED.name],
-            known=counts[metrics.FILES_KNOWN.name],
-            changed=counts[metrics.FILES_CHANGED.name],
-            given_up=counts[metrics.FILES_GIVEN_UP.name],
-            skipped=counts[metrics.FILES_SKIPPED.name],
-            skipped_for=[owner.describe() for owner in report.owners()],
-            unfinished=counts[metrics.FILES_UNFINISHED.name],
-            ignored=report.ignored(),
-            left=self._left,
-            job_id=self._job_id,
-            submitted=self._submitted,
-            bytes_read=counts[metrics.BYTES_READ.name],
-            errors=self._failures(config),
-            interrupted=interrupt.is_requested(config.run_id),
-            duration_ms=int((time.time() - started) * 1000),
-            seconds={name: round(counts[metric.name] / 1e6, 3) for name, metric in metrics.TIMES.items()},
-        )
-
-    def _has_left(self, name: str) -> bool:
-        """Whether something is a file that is not pending any more: a later look of a streaming job has loaded it."""
-        return name.startswith(self.config.input) and open_storage(self.config.input).etag(name) is None
-
-    def _failures(self, config: IngestConfig) -> list[Failure]:
-        """What failed in this process, and what the load log says of workers elsewhere."""
-        found = {failure.name: failure.reason for failure in report.failures()}
-        if self._began_at is not None:
-            try:
-                for failure in load_failures(self.client, config, since=self._began_at):
-                    if not (config.streaming and self._has_left(failure.name)):
-                        found.setdefault(failure.name, failure.reason)
-            except ClickHouseError as error:
-                found["load log"] = f"cannot be read: {error}"
-        if not self._is_local():
-            # What a worker elsewhere says of files that are in none of the run's loads.
-            given_up, failed = (self._counts[metric.name] for metric in (metrics.FILES_GIVEN_UP, metrics.FILES_FAILED))
-            if given_up:
-                found[counted(given_up, "file")] = "moved to failed/; `status` tells why"
-            elif failed and not found:
-                found[counted(failed, "file")] = "could not be loaded; `status` tells why"
-        return sorted(Failure(name, reason) for name, reason in found.items())
 
 
 def _versions_from(tail: Tail) -> int:
