@@ -42,7 +42,7 @@ def main() -> None:
         files = directory / "files"
         subprocess.run([*PROGRAM, "generate", f"--output={files}", f"--events={arguments.events}"], check=True)
         print("| runner | seconds | events/s |\n|---|---|---|")
-        with SessionCluster(directory / "flink", task_managers=2, slots=1) as cluster:
+        with SessionCluster(directory / "flink") as cluster:
             for name, options in {
                 "local": [],
                 "Flink, parallelism 1": cluster.pipeline_options(1),

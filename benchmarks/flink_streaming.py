@@ -69,7 +69,7 @@ def main() -> int:
     with (
         tempfile.TemporaryDirectory() as temporary,
         ClickHouseEndpoint(Path(temporary, "clickhouse")) as endpoint,
-        SessionCluster(Path(temporary, "flink"), task_managers=2, slots=1) as cluster,
+        SessionCluster(Path(temporary, "flink")) as cluster,
         ClickHouseConfig(endpoint.url).connect() as client,
         open(Path(temporary, "said"), "wb") as said,
     ):
@@ -92,8 +92,8 @@ def main() -> int:
         while (now := time.time()) < started + arguments.minutes * 60:
             time.sleep(1)
             if arguments.kill_every and now - last_kill > arguments.kill_every:
-                cluster.kill_task_manager(kills % 2)
-                cluster.start_task_manager(kills % 2)
+                cluster.kill_task_manager()
+                cluster.start_task_manager()
                 last_kill, kills = now, kills + 1
             if now - last_look > 60:
                 last_look = now

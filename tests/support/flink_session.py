@@ -63,10 +63,11 @@ class SessionCluster(FlinkCluster):
 
     Args:
         slots: of each TaskManager. A pipeline takes as many as its parallelism.
-        task_managers: how many of them there are, numbered from 0 on.
+        task_managers: how many of them there are, numbered from 0 on. Workers of all are started by one pool, which tells
+            those of several apart no better than by numbers that each counts from 1: it may stop the wrong one.
     """
 
-    def __init__(self, directory: Path, *, slots: int = 2, task_managers: int = 2) -> None:
+    def __init__(self, directory: Path, *, slots: int = 2, task_managers: int = 1) -> None:
         super().__init__(directory)
         self._slots = slots
         self._task_managers = task_managers
