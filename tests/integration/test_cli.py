@@ -418,7 +418,7 @@ def test_files_that_another_run_has_are_left_to_it_and_said(server: ClickHouseEn
         (["--input=/tmp", "--clickhouse_password", "hush-4f1d7c"], "CLICKHOUSE_PASSWORD"),
         (["--input=/tmp", "--clickhouse_url=http://me:hush-4f1d7c@h:1"], "CLICKHOUSE_PASSWORD"),
         (["--input=/tmp", "--pasword=hush-4f1d7c"], "--pasword: there is no such option"),
-        (["--input=/tmp", "--clickhouse_password_from=hush-4f1d7c"], "env:NAME or file:/path"),
+        (["--input=/tmp", "--clickhouse_password_from=hush-4f1d7c"], "env:NAME, file:/path or gcp-secret:"),
         (["status"], "--clickhouse_url"),
         (["drop", "--input=/tmp/none"], "say --confirm=default"),
         (["migrate", "--input=/tmp/none", "--ttl_days=-1"], "--ttl_days"),
