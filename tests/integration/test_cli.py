@@ -23,6 +23,7 @@ from tests.support.databases import copy_database
 from transforms.events import EVENT_TYPES
 
 EVENTS = 1500
+MANY_EVENTS = 15_000
 SMALL_LOADS = ("--load_bytes=64K", "--block_bytes=64K")
 """Makes a run of small files many loads, so that there is a middle to stop in."""
 
@@ -62,6 +63,14 @@ def loadable(events: Path, database_to_copy: Path) -> Path:
     """The same, and beside it an embedded database that has all tables."""
     copy_database(database_to_copy, Path(f"{events}.clickhouse"))
     return events
+
+
+@pytest.fixture
+def many(tmp_path: Path, database_to_copy: Path) -> Path:
+    """So many files that a run of small loads is still at it when its first file has moved, on any machine."""
+    generate(tmp_path / "in", MANY_EVENTS, "--bad_ratio=0.01")
+    copy_database(database_to_copy, tmp_path / "in.clickhouse")
+    return tmp_path / "in"
 
 
 def generate(directory: Path, events: int, *more: str) -> Path:
@@ -219,41 +228,41 @@ def test_rejected_lines_come_back_byte_for_byte_and_can_be_fed_again(line: Comma
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_finishes_the_loads_in_hand_and_the_next_run_the_rest(
-    line: CommandLine, loadable: Path, signum: signal.Signals
+    line: CommandLine, many: Path, signum: signal.Signals
 ) -> None:
-    files = len(pending(loadable))
-    running = line.start(f"--input={loadable}", "--json", *SMALL_LOADS)
-    running.wait_for(lambda: bool(processed(loadable)))
+    files = len(pending(many))
+    running = line.start(f"--input={many}", "--json", *SMALL_LOADS)
+    running.wait_for(lambda: bool(processed(many)))
     running.process.send_signal(signum)
     stopped = running.finish()
     assert stopped.code == 128 + signum
     assert stopped.err.count("finishing the loads in hand") == 1
     assert "run the same command again" in stopped.err
     assert stopped.json["interrupted"] is True and stopped.json["errors"] == []
-    assert 0 < len(processed(loadable)) < files
-    assert stopped.json["files_processed"] == len(processed(loadable))
+    assert 0 < len(processed(many)) < files
+    assert stopped.json["files_processed"] == len(processed(many))
 
-    rest = line.run(f"--input={loadable}", "--json").json
-    assert rest["adopted"] > 0 and pending(loadable) == []
+    rest = line.run(f"--input={many}", "--json").json
+    assert rest["adopted"] > 0 and pending(many) == []
     for name in ("events_ingested", "rejected"):
         assert stopped.json[name] + rest[name] > 0
-    assert sum(stopped.json[name] + rest[name] for name in ("events_ingested", "rejected")) == EVENTS
-    loads = line.run("status", f"--input={loadable}", "--json").json["inputs"][0]["loads"]
-    assert list(loads) == ["finalized"] and loads["finalized"]["lines"] == EVENTS
+    assert sum(stopped.json[name] + rest[name] for name in ("events_ingested", "rejected")) == MANY_EVENTS
+    loads = line.run("status", f"--input={many}", "--json").json["inputs"][0]["loads"]
+    assert list(loads) == ["finalized"] and loads["finalized"]["lines"] == MANY_EVENTS
 
 
-def test_a_second_interrupt_ends_at_once_and_loses_nothing(local: CommandLine, loadable: Path) -> None:
-    running = local.start(f"--input={loadable}", *SMALL_LOADS)
-    running.wait_for(lambda: bool(processed(loadable)))
+def test_a_second_interrupt_ends_at_once_and_loses_nothing(local: CommandLine, many: Path) -> None:
+    running = local.start(f"--input={many}", *SMALL_LOADS)
+    running.wait_for(lambda: bool(processed(many)))
     running.process.send_signal(signal.SIGINT)
     assert running.process.stderr is not None
     assert any(b"finishing the loads in hand" in line for line in iter(running.process.stderr.readline, b""))
     running.process.send_signal(signal.SIGINT)
     assert running.finish().code == 130
-    assert pending(loadable) != []
-    assert local.run(f"--input={loadable}", "--json").code == 0
-    loads = local.run("status", f"--input={loadable}", "--json").json["inputs"][0]["loads"]
-    assert list(loads) == ["finalized"] and loads["finalized"]["lines"] == EVENTS
+    assert pending(many) != []
+    assert local.run(f"--input={many}", "--json").code == 0
+    loads = local.run("status", f"--input={many}", "--json").json["inputs"][0]["loads"]
+    assert list(loads) == ["finalized"] and loads["finalized"]["lines"] == MANY_EVENTS
 
 
 def test_status_while_ingest_runs_says_who_has_the_database(local: CommandLine, loadable: Path) -> None:
