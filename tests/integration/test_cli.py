@@ -23,7 +23,7 @@ from tests.support.databases import copy_database
 from transforms.events import EVENT_TYPES
 
 EVENTS = 1500
-MANY_EVENTS = 15_000
+MANY_EVENTS = 6_000
 SMALL_LOADS = ("--load_bytes=64K", "--block_bytes=64K")
 """Makes a run of small files many loads, so that there is a middle to stop in."""
 
