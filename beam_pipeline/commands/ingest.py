@@ -142,9 +142,8 @@ def run(invocation: Invocation) -> int:
         if runner_of(invocation.beam_flags) in LOCAL_RUNNERS:
             result, code = _run_here(worker, tracker, make_display(console, quiet=values["quiet"]))
         else:
-            if not only_submits(invocation.beam_flags):
-                console.print(f"waiting for {runner_of(invocation.beam_flags)}")
-            result, code = _run_elsewhere(worker, runner_of(invocation.beam_flags), console)
+            waits = not only_submits(invocation.beam_flags)
+            result, code = _run_elsewhere(worker, runner_of(invocation.beam_flags), console, waits=waits)
     finally:
         worker.close()
     if values["json"]:
@@ -312,10 +311,13 @@ def _run_here(worker: IngestionWorker, tracker: Tracker, display: Display) -> tu
     return result, FAILED if result.errors else OK
 
 
-def _run_elsewhere(worker: IngestionWorker, runner: str, console: Console) -> tuple[ProcessingResult, int]:
+def _run_elsewhere(
+    worker: IngestionWorker, runner: str, console: Console, *, waits: bool
+) -> tuple[ProcessingResult, int]:
     """Waits for a run whose stages are in other processes: a signal here cannot ask them to stop."""
     every_s = worker.config.look_every_s
-    console.print(f"waiting for {runner}" + (f", which looks for files every {every_s:g} s" if every_s else ""))
+    if waits:
+        console.print(f"waiting for {runner}" + (f", which looks for files every {every_s:g} s" if every_s else ""))
     try:
         with _signals_raise():
             result = worker.process_stream() if every_s else worker.process_once()
