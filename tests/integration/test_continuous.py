@@ -303,9 +303,9 @@ def test_options_that_do_not_go_with_it_are_refused(root: Path) -> None:
     )
     assert done.code == 2
     assert [line.partition(":")[2].split(":")[0].strip() for line in done.err.splitlines()] == [
-        "--clickhouse_url",
         "--poll_interval",
         "--continuous",
         "--continuous",
         "--continuous",
+        "--clickhouse_url",
     ]

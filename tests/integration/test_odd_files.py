@@ -126,7 +126,7 @@ def test_the_command_line_says_what_is_ignored_and_lists_it_when_asked(
     temporary = put(root / "trace/p" / f"{NAME}.tmp", "half")
     said = (
         f"1 file ignored: the directory is not an event type ({odd[0]}; did you mean log/?)",
-        f"1 file ignored: the name does not end in .jsonl ({odd[1]}; rename it to b.jsonl)",
+        f"1 file ignored: the name does not end in .jsonl, .jsonl.gz or .jsonl.zst ({odd[1]}; rename it to b.jsonl)",
         f"1 file ignored: hidden or temporary ({temporary})",
     )
     dry = command("ingest", "--dry_run")
