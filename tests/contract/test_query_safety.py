@@ -59,7 +59,7 @@ BY_ID = ("get_trace", "get_spans_for_trace", "get_span_tree")
 METHODS = {
     name
     for name, member in inspect.getmembers(ClickHouseQueryProvider, inspect.isfunction)
-    if not name.startswith("_") and name != "close"
+    if not name.startswith("_") and name not in ("close", "init")
 }
 
 
