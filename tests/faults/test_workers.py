@@ -12,7 +12,7 @@ import random
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -146,18 +146,19 @@ def test_three_workers_in_a_loop_while_files_keep_coming_and_workers_are_killed(
     assert_all_is_there(url, dataset)
 
 
-def deliver(dataset: Dataset, chance: random.Random) -> None:
-    """A new file of any type, with a bad line now and then."""
+def deliver(
+    dataset: Dataset, chance: random.Random, sizes: Sequence[int] = (60,), suffixes: Sequence[str] = ("",)
+) -> None:
+    """A new file of any type, with a bad line now and then, of so many lines at most, and compressed as its suffix says."""
     file = len(dataset.files)
     kind = chance.choice(EVENT_TYPES)
     lines: list[tuple[str, str | None]] = []
-    for line in range(chance.randint(1, 60)):
+    for line in range(chance.randint(1, sizes[file % len(sizes)])):
         identity = f"{file}-{line}"
         good = chance.random() > 0.05
         lines.append((event(kind, identity, deploymentId=identity), identity) if good else ('{"broken', None))
-    dataset.add_file(
-        kind, f"p{chance.randrange(3)}", f"20261120T12{file // 60:02}{file % 60:02}Z_{file:04x}.jsonl", lines
-    )
+    name = f"20261120T12{file // 60:02}{file % 60:02}Z_{file:04x}.jsonl{suffixes[file % len(suffixes)]}"
+    dataset.add_file(kind, f"p{chance.randrange(3)}", name, lines)
 
 
 # With a wrong clock.
