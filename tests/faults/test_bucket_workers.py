@@ -45,7 +45,7 @@ def test_workers_on_a_bucket_are_killed(
     enough = tmp_path / "enough"
     chance = random.Random(7)
     for _ in range(FILES):
-        deliver(dataset, chance, sizes=(1, 60, 60, 1500), suffixes=("", ".gz", ".zst"))
+        deliver(dataset, chance, sizes=(1, 60, 60, 240), suffixes=("", ".gz", ".zst"))
         place.put(dataset.files[-1], (Path(dataset.root) / dataset.files[-1]).read_bytes())
     runs = [start_loop(server.url, dataset, enough, input=place.storage.root) for _ in range(3)]
     kills = 0
