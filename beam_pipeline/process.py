@@ -46,7 +46,7 @@ def leave_out_what_is_not_needed() -> None:
 
 
 def keep_memory_low() -> None:
-    """Makes Arrow share the process's memory: its own default keeps up to 100 MB for itself that nothing uses."""
+    """Makes Arrow share the process's memory: its own default keeps some 40 MB for itself that nothing uses."""
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
