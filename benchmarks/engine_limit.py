@@ -83,15 +83,15 @@ def best_limit(events: Path, layout: str, at_once: Sequence[int] = AT_ONCE) -> L
     return max((limit(events, layout, statements) for statements in at_once), key=lambda found: found.rows_per_s)
 
 
-def insert_statement(event_type: str, directory: Path, layout: str) -> str:
-    """Reads the columns of one event type from the files in a directory, by the names of the flat dialect."""
+def select_from(event_type: str, path: str, more: Mapping[str, str]) -> str:
+    """Inserts the columns of one event type from files, by the names of the flat dialect; `more` columns by expression."""
     names, columns, structure = [], [], []
     for field in FIELDS[event_type]:
         nullable = field.kind in ("nullable", "number", "duration", "time")
         column = f"`{field.json}`"
         if field.kind in _TIMES:
             column = f"parseDateTime64BestEffortOrNull({column}, 3, 'UTC')"
-            column = column if nullable else f"ifNull({column}, now64(3))"
+            column = column if nullable else f"ifNull({column}, fromUnixTimestamp64Milli(0, 'UTC'))"
         elif field.kind not in _READ and not nullable:
             default = field.default.decode() if isinstance(field.default, bytes) else field.default or ""
             column = f"ifNull({column}, '{default}')"
@@ -100,12 +100,9 @@ def insert_statement(event_type: str, directory: Path, layout: str) -> str:
         names.append(field.column)
         columns.append(column)
         structure.append(f"`{field.json}` {_READ.get(field.kind, 'Nullable(String)')}")
-    if layout == OURS:
-        names += _LINEAGE
-        columns += _LINEAGE.values()
     return (
-        f"INSERT INTO {TABLES[event_type].table} ({', '.join(names)}) SELECT {', '.join(columns)} "
-        f"FROM file('{directory}/*.jsonl', JSONEachRow, '{', '.join(structure)}')"
+        f"INSERT INTO {TABLES[event_type].table} ({', '.join([*names, *more])}) "
+        f"SELECT {', '.join([*columns, *more.values()])} FROM file('{path}', JSONEachRow, '{', '.join(structure)}')"
     )
 
 
@@ -119,7 +116,7 @@ def insert_statements(events: Path, scratch: Path, layout: str, shares: int) -> 
             directory.mkdir()
             for number, file in enumerate(files[share::shares]):
                 (directory / f"{number}.jsonl").hardlink_to(file)
-            yield insert_statement(event_type, directory, layout)
+            yield select_from(event_type, f"{directory}/*.jsonl", _LINEAGE if layout == OURS else {})
 
 
 def measure_here(events: Path, scratch: Path, layout: str, statements: int) -> Limit:

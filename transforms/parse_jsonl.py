@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import apache_beam as beam
+from apache_beam.coders import PickleCoder
+from apache_beam.coders.coder_impl import CallbackCoderImpl
 
 from transforms import interrupt, report
-from transforms.blocks.row_block import RowBlock
+from transforms.blocks.row_block import LoadPart, RowBlock
 from transforms.clickhouse import ClickHouseError
 from transforms.config import IngestConfig
 from transforms.load_parser import LoadFailed, LoadParser
@@ -24,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ParsedLoad:
+class ParsedLoad(LoadPart):
     """Comes after the last block of a load: what the blocks before it must add up to, or why it failed."""
 
     load: Load
@@ -41,6 +44,16 @@ class ParsedLoad:
     error: str = ""
     started: float = 0.0
     """time.time() when its first chunk was read."""
+
+
+class LoadPartCoder(PickleCoder):  # type: ignore[misc]
+    """Pickles, as Beam would, but knows how large a block is: Beam samples sizes, and would pickle blocks for that."""
+
+    def _create_impl(self) -> CallbackCoderImpl:
+        return CallbackCoderImpl(pickle.dumps, pickle.loads, lambda part: part.num_bytes)
+
+
+beam.coders.registry.register_coder(LoadPart, LoadPartCoder)
 
 
 def parsed_load(parser: LoadParser, error: str = "") -> ParsedLoad:
@@ -116,4 +129,4 @@ class ParseJsonl(beam.PTransform):  # type: ignore[misc]
     config: IngestConfig
 
     def expand(self, loads: beam.PCollection[Load]) -> beam.PCollection[RowBlock | ParsedLoad]:
-        return loads | "ParseLoads" >> beam.ParDo(_ParseJsonlFn(self.config)).with_output_types(object)
+        return loads | "ParseLoads" >> beam.ParDo(_ParseJsonlFn(self.config)).with_output_types(LoadPart)

@@ -14,8 +14,19 @@ from transforms.events.parsing import ParsedChunk
 from transforms.events.schemas import TIME
 
 
+class LoadPart:
+    """What the parsing of a load yields: a `RowBlock`, or what they add up to at its end."""
+
+    __slots__ = ()
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes in memory, about."""
+        return 0
+
+
 @dataclass(frozen=True, slots=True)
-class RowBlock:
+class RowBlock(LoadPart):
     """Rows of one table and one month of one load. Equal label and digest mean equal rows in equal order."""
 
     load_id: str
@@ -46,6 +57,10 @@ class RowBlock:
     @property
     def num_rows(self) -> int:
         return int(self.rows.num_rows)
+
+    @property
+    def num_bytes(self) -> int:
+        return int(self.rows.nbytes)
 
     def __reduce__(self) -> tuple[object, tuple[str, str, str, bytes, str, int, bool]]:
         sink = pa.BufferOutputStream()
