@@ -109,15 +109,13 @@ class ChunkParser:
     def add(self, data: bytes, source: LineSource) -> AddedLines:
         """Takes whole lines of one file: the last one may lack its newline."""
         before = self._lines
-        while len(data) > _GROUP_BYTES:
-            end = data.rfind(b"\n", 0, _GROUP_BYTES) + 1 or data.find(b"\n", _GROUP_BYTES) + 1 or len(data)
-            self._add(data[:end], source)
-            newlines = data.count(b"\n", 0, end)
+        for start, end in groups(data):
+            self._add(data[start:end] if end - start < len(data) else data, source)
+            newlines = data.count(b"\n", start, end) if end < len(data) else 0
+            length = end - start
             source = replace(
-                source, offset=source.offset + end, line=source.line + newlines, sequence=source.sequence + end
+                source, offset=source.offset + length, line=source.line + newlines, sequence=source.sequence + length
             )
-            data = data[end:]
-        self._add(data, source)
         return AddedLines(self._lines - before)
 
     def finish(self) -> ParsedChunk:
@@ -192,6 +190,18 @@ class ChunkParser:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 segment.bad[number] = _reason(error)
         segment.lines = number + 1
+
+
+def groups(data: bytes) -> Iterator[tuple[int, int]]:
+    """Where groups of whole lines begin and end that are small enough to stay in the processor's cache."""
+    start = 0
+    while len(data) - start > _GROUP_BYTES:
+        last = start + _GROUP_BYTES
+        end = data.rfind(b"\n", start, last) + 1 or data.find(b"\n", last) + 1 or len(data)
+        yield start, end
+        start = end
+    if start < len(data):
+        yield start, len(data)
 
 
 def _is_utf8(data: bytes) -> bool:
