@@ -1,25 +1,31 @@
 """Looks: when the input is looked at: once, or by a streaming job again and again.
 
 Nothing but looks comes out of a streaming job's source. What was seen is in the journal, so that the runner's state is the
-number of the next look, however many files there are.
+number of the next look and the timer of it, however many files and looks there are.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.coders import VarIntCoder
 from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTracker
 from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
 from apache_beam.transforms.core import RestrictionProvider
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.utils.timestamp import Duration
 
 from transforms.config import IngestConfig
 
 _ALL = 1 << 62
+_START_EVERY_S = 24 * 3600
+"""How often the series of looks is started. Once would do; each time adds up to 5 kB to the state of Flink (Beam issue 27648)."""
 _begun: dict[str, int] = {}
 """How many looks of each run have begun, as far as this process has seen it."""
 _lock = threading.Lock()
@@ -53,14 +59,14 @@ def look_anew(run_id: str) -> None:
 
 
 class _Numbers(OffsetRestrictionTracker):  # type: ignore[misc]
-    """Gives away all numbers to come, to go on later, but never a part of them: there would be two series of looks."""
+    """Gives away all numbers to come, to go on later, but never a part of them: there would be two sources of starts."""
 
     def try_split(self, fraction_of_remainder: float) -> Any:
         return super().try_split(0) if fraction_of_remainder == 0 else None
 
 
 class _OneByOne(RestrictionProvider):  # type: ignore[misc]
-    """The numbers of all looks to come."""
+    """The numbers of all starts to come."""
 
     def initial_restriction(self, _: Any) -> OffsetRange:
         return OffsetRange(0, _ALL)
@@ -82,19 +88,48 @@ _NUMBERS = beam.DoFn.RestrictionParam(_OneByOne())
 _WATERMARK = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider())
 
 
+class _StartFn(beam.DoFn):  # type: ignore[misc]
+    """Starts the looks, and keeps the watermark from ending: a timer behind an input that has ended never fires on Flink."""
+
+    @beam.DoFn.unbounded_per_element()  # type: ignore[untyped-decorator]
+    def process(self, _: Any, numbers: Any = _NUMBERS, watermark: Any = _WATERMARK) -> Iterator[tuple[str, int]]:
+        number = numbers.current_restriction().start
+        if numbers.try_claim(number):
+            yield "looks", number
+            numbers.defer_remainder(Duration(_START_EVERY_S))
+
+
+_NEXT = TimerSpec("next", TimeDomain.REAL_TIME)
+_NEXT_TIME = beam.DoFn.TimerParam(_NEXT)
+_NEXT_NUMBER = beam.DoFn.StateParam(ReadModifyWriteStateSpec("number", VarIntCoder()))
+
+
 class _LookAgainFn(beam.DoFn):  # type: ignore[misc]
-    """One look after another, never two at once: the next one is put off until this one is over."""
+    """One look after another, never two at once: the timer of the next one is set when this one is over.
+
+    There is one timer, so that a start sets the time of the next look and never begins a second series.
+    """
 
     def __init__(self, config: IngestConfig) -> None:
         self._run_id = config.run_id
-        self._interval = Duration(config.look_every_s)
+        self._interval_s = config.look_every_s or 0
 
-    @beam.DoFn.unbounded_per_element()  # type: ignore[untyped-decorator]
-    def process(self, _: Any, numbers: Any = _NUMBERS, watermark: Any = _WATERMARK) -> Iterator[Look]:
-        number = numbers.current_restriction().start
-        if numbers.try_claim(number):
-            yield begin_look(self._run_id, number)
-            numbers.defer_remainder(self._interval)
+    def start_bundle(self) -> None:
+        self._looked = False
+
+    def process(self, _: tuple[str, int], next_time: Any = _NEXT_TIME) -> None:
+        next_time.set(time.time())
+
+    @on_timer(_NEXT)  # type: ignore[untyped-decorator]
+    def look(self, number: Any = _NEXT_NUMBER, next_time: Any = _NEXT_TIME) -> Iterator[Look]:
+        began = time.time()
+        # What a look finds is recorded at the end of its bundle, before which another one would find it again.
+        if not self._looked:
+            self._looked = True
+            current = number.read() or 0
+            yield begin_look(self._run_id, current)
+            number.write(current + 1)
+        next_time.set(max(began + self._interval_s, time.time()))
 
 
 @dataclass(eq=False)
@@ -112,4 +147,5 @@ class Looks(beam.PTransform):  # type: ignore[misc]
         start = pipeline | "Start" >> beam.Impulse()
         if not self.config.streaming:
             return start | "LookOnce" >> beam.Map(lambda _: Look()).with_output_types(Look)
-        return start | "LookAgain" >> beam.ParDo(_LookAgainFn(self.config)).with_output_types(Look)
+        starts = start | "KeepGoing" >> beam.ParDo(_StartFn()).with_output_types(tuple[str, int])
+        return starts | "LookAgain" >> beam.ParDo(_LookAgainFn(self.config)).with_output_types(Look)

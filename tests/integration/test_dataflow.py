@@ -15,7 +15,16 @@ import pytest
 from beam_pipeline.dataflow import IN_LAUNCHER, reason_of
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
 from tests.support.command_line import ROOT, SECRET, CommandLine, Finished, pending
-from tests.support.dataflow_job import GOLDEN, described, payloads, pipeline_of, stages, submitted
+from tests.support.dataflow_job import (
+    GOLDEN,
+    JOBS,
+    STREAMING_GOLDEN,
+    described,
+    payloads,
+    pipeline_of,
+    stages,
+    submitted,
+)
 from tests.support.dataflow_service import JOB_ID, DataflowService
 from tests.support.dataset import event
 from tests.support.google_secrets import SecretManagerStub
@@ -27,7 +36,7 @@ PATIENCE_S = 360
 """A submission takes five seconds of a processor, which a busy machine may not have for minutes."""
 NAME = "projects/my-project/secrets/clickhouse"
 REFERENCE = f"--clickhouse_password_from=gcp-secret:{NAME}"
-JOBS = "POST /v1b3/projects/my-project/locations/europe-west1/jobs"
+JOBS_PATH = "POST /v1b3/projects/my-project/locations/europe-west1/jobs"
 
 
 @pytest.fixture
@@ -69,15 +78,27 @@ def submit(line: CommandLine, events: Path, *more: str, **environment: str) -> F
     return line.run(f"--input={events}", *more, timeout=PATIENCE_S, **environment)
 
 
-def test_the_job_is_the_one_that_is_written_down(service: DataflowService) -> None:
+@pytest.mark.parametrize("golden", JOBS, ids=lambda golden: golden.stem)
+def test_the_job_is_the_one_that_is_written_down(service: DataflowService, golden: Path) -> None:
     """When options or stages are meant to change: python -m tests.support.dataflow_job"""
-    assert submitted(service) == json.loads(GOLDEN.read_text(encoding="utf-8"))
+    assert submitted(service, JOBS[golden]) == json.loads(golden.read_text(encoding="utf-8"))
+
+
+def test_a_streaming_job_is_submitted_whatever_is_pending(
+    line: CommandLine, tmp_path: Path, service: DataflowService
+) -> None:
+    service.state = "JOB_STATE_RUNNING"
+    (tmp_path / "empty/log").mkdir(parents=True)
+    done = submit(line, tmp_path / "empty", "--streaming", "--poll_interval=10s", "--no_wait_until_finish")
+    assert (done.code, service.asked) == (0, [JOBS_PATH]), done.err
+    assert service.jobs[0]["environment"]["version"]["job_type"] == "FNAPI_STREAMING"
+    assert stages(pipeline_of(service)) == json.loads(STREAMING_GOLDEN.read_text(encoding="utf-8"))["stages"]
 
 
 def test_a_job_is_submitted_and_not_waited_for(line: CommandLine, events: Path, service: DataflowService) -> None:
     service.state = "JOB_STATE_RUNNING"  # waiting would have no end
     done = submit(line, events, "--no_wait_until_finish")
-    assert (done.code, service.asked) == (0, [JOBS])
+    assert (done.code, service.asked) == (0, [JOBS_PATH])
     assert f"job {JOB_ID} is submitted, for 2 files" in done.out
     assert stages(pipeline_of(service)) == json.loads(GOLDEN.read_text(encoding="utf-8"))["stages"]
     assert len(pending(events)) == 2

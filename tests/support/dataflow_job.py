@@ -1,4 +1,4 @@
-"""The job that Dataflow is given, without what differs from run to run. Run as a program it is written to dataflow_job.json.
+"""The jobs that Dataflow is given, without what differs from run to run. Run as a program they are written to files.
 
 Beam's own stages below ours, and options that Beam fills in by itself, are left out: they are its business.
 """
@@ -11,6 +11,7 @@ import json
 import tempfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from tests.support.dataflow_service import DataflowService
 from transforms.clickhouse import ClickHouseConfig
 from transforms.config import IngestConfig
 
-GOLDEN = Path(__file__).with_name("dataflow_job.json")
 BEAMS_OWN = ("SpreadLoads/", "GroupFiles/GroupIntoBatches/", "ref_")
 """Beginnings of stage names that Beam chooses."""
 CONFIG = IngestConfig(
@@ -33,6 +33,10 @@ CONFIG = IngestConfig(
     ),
     run_id="run",
 )
+GOLDEN = Path(__file__).with_name("dataflow_job.json")
+STREAMING_GOLDEN = Path(__file__).with_name("dataflow_streaming_job.json")
+JOBS = {GOLDEN: CONFIG, STREAMING_GOLDEN: replace(CONFIG, look_every_s=10)}
+"""What is written down, and what it is a job of."""
 
 
 def pipeline_of(service: DataflowService) -> beam_runner_api_pb2.Pipeline:
@@ -96,16 +100,17 @@ def stages(pipeline: beam_runner_api_pb2.Pipeline) -> dict[str, str]:
     }
 
 
-def submitted(service: DataflowService) -> dict[str, Any]:
+def submitted(service: DataflowService, config: IngestConfig) -> dict[str, Any]:
     """Submits the pipeline with options that do not change, and describes the job."""
-    submit_pipeline(CONFIG, [*service.options(), "--no_wait_until_finish"])
+    submit_pipeline(config, [*service.options(), "--no_wait_until_finish"])
     return described(service)
 
 
 def main() -> None:
-    """Writes the golden file."""
-    with tempfile.TemporaryDirectory() as directory, DataflowService(Path(directory) / "dataflow") as service:
-        GOLDEN.write_text(json.dumps(submitted(service), indent=2) + "\n", encoding="utf-8")
+    """Writes the golden files."""
+    for golden, config in JOBS.items():
+        with tempfile.TemporaryDirectory() as directory, DataflowService(Path(directory) / "dataflow") as service:
+            golden.write_text(json.dumps(submitted(service, config), indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
