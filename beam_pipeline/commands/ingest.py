@@ -344,7 +344,9 @@ def _as_json(config: IngestConfig, result: ProcessingResult) -> dict[str, Any]:
 def _print_summary(config: IngestConfig, result: ProcessingResult) -> None:
     if result.job_id is not None:
         job = f"job {result.job_id} is submitted" if result.job_id else "a job is written for the launcher to submit"
-        print_text(f"{job}, for {counted(result.submitted, 'file')}; the load log calls it run {result.run_id}")
+        every_s = config.look_every_s
+        what = f"looks for files every {every_s:g} s" if every_s else f"for {counted(result.submitted, 'file')}"
+        print_text(f"{job}, {what}; the load log calls it run {result.run_id}")
         if result.left:
             print_text(f"{counted(result.left, 'file')} left for the next job")
         return

@@ -91,6 +91,7 @@ def test_a_streaming_job_is_submitted_whatever_is_pending(
     (tmp_path / "empty/log").mkdir(parents=True)
     done = submit(line, tmp_path / "empty", "--streaming", "--poll_interval=10s", "--no_wait_until_finish")
     assert (done.code, service.asked) == (0, [JOBS_PATH]), done.err
+    assert f"job {JOB_ID} is submitted, looks for files every 10 s" in done.out
     assert service.jobs[0]["environment"]["version"]["job_type"] == "FNAPI_STREAMING"
     assert stages(pipeline_of(service)) == json.loads(STREAMING_GOLDEN.read_text(encoding="utf-8"))["stages"]
 
