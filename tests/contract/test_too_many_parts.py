@@ -1,4 +1,4 @@
-"""A table that takes no more parts: inserts wait and are tried again, and what is given up is loaded once merges have caught up."""
+"""A table that takes no more parts: inserts are tried again, and what is given up is loaded once merges have caught up."""
 
 from __future__ import annotations
 

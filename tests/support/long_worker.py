@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -109,22 +109,24 @@ class Held:
 class LongWorker:
     """A `--continuous` worker on `root`, with `TMPDIR` for itself and metrics served, while it is entered."""
 
-    def __init__(self, endpoint: ClickHouseEndpoint, scratch: Path, *, poll_interval: str) -> None:
+    def __init__(
+        self, endpoint: ClickHouseEndpoint, scratch: Path, *, poll_interval: str, options: Sequence[str] = ()
+    ) -> None:
         self.root = scratch / "observability"
         self._endpoint = endpoint
         self._temporary = scratch / "temporary"
         self._said = scratch / "said.txt"
         self._options = [f"--clickhouse_url={endpoint.url}", f"--clickhouse_password_from={_NOBODY}"]
-        self._poll_interval = poll_interval
+        self._of_looks = [f"--poll_interval={poll_interval}", *options]
 
     def __enter__(self) -> LongWorker:
         self.root.mkdir(parents=True)
         self._temporary.mkdir()
         program = [sys.executable, "-m", "beam_pipeline"]
         subprocess.run([*program, "migrate", *self._options], check=True, capture_output=True, cwd=_ROOT)
-        command = [*program, "--continuous", f"--input={self.root}", f"--poll_interval={self._poll_interval}"]
+        command = [*program, "--continuous", f"--input={self.root}", *self._of_looks]
         with self._said.open("wb") as said:
-            self._process = psutil.Popen(
+            self.process = psutil.Popen(
                 [*command, "--metrics_port=0", *self._options],
                 cwd=_ROOT,
                 stdout=said,
@@ -139,9 +141,9 @@ class LongWorker:
 
     def __exit__(self, *_: object) -> None:
         self.client.close()
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
 
     @property
     def said(self) -> str:
@@ -150,14 +152,14 @@ class LongWorker:
 
     def stop(self) -> int:
         """Ends it as systemd does; its exit code."""
-        self._process.send_signal(signal.SIGTERM)
-        return int(self._process.wait(120))
+        self.process.send_signal(signal.SIGTERM)
+        return int(self.process.wait(120))
 
     def wait_for(self, happened: Callable[[], bool], *, timeout_s: float = 300) -> None:
         """Waits until something is so while it runs."""
         end = time.monotonic() + timeout_s
         while not happened():
-            assert self._process.poll() is None, f"the worker has ended:\n{self.said}"
+            assert self.process.poll() is None, f"the worker has ended:\n{self.said}"
             assert time.monotonic() < end, f"it did not come to that in {timeout_s} s:\n{self.said}"
             time.sleep(0.05)
 
@@ -180,14 +182,14 @@ class LongWorker:
             "SELECT table, countIf(active) AS parts, countIf(NOT active) AS merged FROM system.parts "
             "WHERE database = currentDatabase() GROUP BY table"
         )
-        with self._process.oneshot():
+        with self.process.oneshot():
             return Held(
                 seconds=time.monotonic() - self._started,
                 looks=self.counter("runs_total"),
                 files=self.counter("files_loaded_total"),
-                rss_mb=self._process.memory_info().rss >> 20,
-                open_files=self._process.num_fds(),
-                threads=self._process.num_threads(),
+                rss_mb=self.process.memory_info().rss >> 20,
+                open_files=self.process.num_fds(),
+                threads=self.process.num_threads(),
                 temporary_files=sum(1 for path in self._temporary.rglob("*") if path.is_file()),
                 rows={name: self._rows(name) for name in LOG_TABLES},
                 final_rows={name: self._rows(name, " FINAL" * (name != JOURNAL_TABLE)) for name in LOG_TABLES},
