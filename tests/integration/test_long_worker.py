@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
 from tests.support.dataset import Dataset, wrongs
 from tests.support.long_worker import FILES, Arrivals, LongWorker
@@ -23,6 +25,7 @@ PARTS = 20
 """Of a table: each insert makes one, and merges leave some five."""
 
 
+@pytest.mark.timeout(900)
 def test_a_worker_under_arrival_holds_no_more_after_a_minute(tmp_path: Path) -> None:
     with (
         ClickHouseEndpoint(tmp_path / "clickhouse") as endpoint,
