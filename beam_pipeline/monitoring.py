@@ -10,12 +10,13 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, make_wsgi_app
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from beam_pipeline.worker import IngestionWorker
 from transforms import metrics
 from transforms.loads.runs import Lease
+from transforms.storage import requests
 
 PREFIX = "beam_pipeline"
 EVENTS = "events_inserted"
@@ -59,9 +60,20 @@ RUNS_FAILED = metrics.Metric(
     "runs_failed", "runs", "runs that could not be begun, since the server or the input was away, say"
 )
 RETRIES = metrics.Metric("retries", "statements", "statements to ClickHouse that were tried again")
+STATEMENTS = metrics.Metric(
+    "statements", "statements", "statements sent to ClickHouse, with those that were tried again"
+)
 RENEWALS = metrics.Metric("lease_renewals", "renewals", "how often a lease was renewed")
-OF_THE_WORKER = (RUNS, RUNS_FAILED, RETRIES, RENEWALS)
+REQUESTS = metrics.Metric(
+    "storage_requests", "requests", "requests sent to the bucket, with those that were tried again, by kind"
+)
+OF_THE_WORKER = (RUNS, RUNS_FAILED, RETRIES, STATEMENTS, RENEWALS, REQUESTS)
 """Counters of the worker itself, which runners know nothing of."""
+
+
+def histogram_name(histogram: metrics.Histogram) -> str:
+    """What a histogram is called here, before `_bucket`, `_count` and `_sum`."""
+    return f"{PREFIX}_{histogram.name}_seconds"
 
 
 def prometheus_name(metric: metrics.Metric) -> str:
@@ -80,6 +92,8 @@ class WorkerCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._counters()
+        yield from self._of_the_worker()
+        yield from self._histograms()
         yield from self._gauges()
 
     def _counters(self) -> Iterator[Metric]:
@@ -101,10 +115,32 @@ class WorkerCollector(Collector):
         for field, lines in metrics.rejected_ever().items():
             rejected.add_metric([field], lines)
         yield rejected
+
+    def _of_the_worker(self) -> Iterator[Metric]:
         worker = self._worker.activity
-        of_the_worker = (worker.runs, worker.runs_failed, self._worker.retries, Lease.renewals)
-        for metric, value in zip(OF_THE_WORKER, of_the_worker, strict=True):
+        for metric, value in {
+            RUNS: worker.runs,
+            RUNS_FAILED: worker.runs_failed,
+            RETRIES: self._worker.retries,
+            STATEMENTS: self._worker.statements,
+            RENEWALS: Lease.renewals,
+        }.items():
             yield _counter(metric, value)
+        sent = CounterMetricFamily(prometheus_name(REQUESTS), REQUESTS.meaning, labels=["kind"])
+        for kind in requests.KINDS:
+            sent.add_metric([kind], requests.counts().get(kind, 0))
+        yield sent
+
+    def _histograms(self) -> Iterator[Metric]:
+        for histogram in metrics.HISTOGRAMS:
+            counts, seconds = histogram.observed_ever()
+            bounds = [*map(str, histogram.bounds_s), "+Inf"]
+            yield HistogramMetricFamily(
+                histogram_name(histogram),
+                histogram.meaning,
+                buckets=list(zip(bounds, counts, strict=True)),
+                sum_value=seconds,
+            )
 
     def _gauges(self) -> Iterator[Metric]:
         worker, status = self._worker.activity, self._worker.get_status()

@@ -406,6 +406,8 @@ def connection_problems(values: Mapping[str, Any]) -> list[str]:
     if not values.get("clickhouse_url") and not values.get("input"):
         return ["--clickhouse_url: is missing, and there is no --input beside which an embedded database could be"]
     if not values.get("clickhouse_url") and is_url(values["input"]):
+        if values.get("dry_run"):
+            return []  # what is pending is in the bucket
         return [
             f"--clickhouse_url: is missing, and an embedded database cannot be beside {values['input']}; give the URL of a "
             "server, http(s)://host:port, or a place on this machine, chdb:///path, and the same one each time"

@@ -124,6 +124,11 @@ class IngestionWorker:
         """Statements that were tried again, over the connection that it has now."""
         return self._client.retries if self._client is not None else 0
 
+    @property
+    def statements(self) -> int:
+        """Statements that were sent, over the connection that it has now."""
+        return self._client.statements if self._client is not None else 0
+
     def init(self) -> None:
         """Checks that files can be moved, and makes what is missing of database and tables.
 

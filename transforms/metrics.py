@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 from transforms.events import EVENT_TYPES
 
@@ -40,6 +42,33 @@ class Metric:
             yield
         finally:
             self.add(microseconds_since(started))
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How long something took, each time: a Beam distribution in microseconds on every runner, in this process a histogram."""
+
+    name: str
+    """Without its unit."""
+    meaning: str
+    bounds_s: tuple[float, ...]
+    """Up to how many seconds each bucket goes; another one has what took longer."""
+
+    def observe(self, microseconds: int) -> None:
+        """Notes one. Call it from a DoFn's own thread only."""
+        from apache_beam.metrics import Metrics
+
+        Metrics.distribution(NAMESPACE, f"{self.name}_us").update(microseconds)
+        with _lock:
+            counts = _observed.setdefault(self.name, [0] * (len(self.bounds_s) + 1))
+            counts[bisect_left(self.bounds_s, microseconds / 1e6)] += 1
+            _observed_us[self.name] += microseconds
+
+    def observed_ever(self) -> tuple[list[int], float]:
+        """How many took at most as long as each bound, and how many there were, since this process began; their seconds."""
+        with _lock:
+            counts = _observed.get(self.name, [0] * (len(self.bounds_s) + 1))
+            return list(accumulate(counts)), _observed_us[self.name] / 1e6
 
 
 def microseconds_since(started: float) -> int:
@@ -100,7 +129,17 @@ ALL_METRICS = (
     *EVENTS_BY_TYPE.values(),
 )
 
+INSERT_DURATION = Histogram(
+    "insert_duration",
+    "time from sending a block until ClickHouse has acknowledged it and its rows are seen, with what was tried again",
+    (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+)
+HISTOGRAMS = (INSERT_DURATION,)
+
 _lock = threading.Lock()
+_observed: dict[str, list[int]] = {}
+"""By histogram: how many there were in each bucket, and above the last bound."""
+_observed_us: Counter[str] = Counter()
 _local: Counter[str] = Counter()
 _ever: Counter[str] = Counter()
 _rejected: Counter[str] = Counter()

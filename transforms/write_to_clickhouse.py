@@ -21,6 +21,7 @@ from transforms.events import REJECTED_TABLE
 from transforms.metrics import (
     BLOCKS_INSERTED,
     BLOCKS_PRESENT,
+    INSERT_DURATION,
     INSERT_US,
     INSERT_WAIT_US,
     count_rejected,
@@ -50,6 +51,8 @@ class _OpenLoad:
                 inserted, took_us = insert.result()
                 (BLOCKS_INSERTED if inserted else BLOCKS_PRESENT).add()
                 INSERT_US.add(took_us)
+                if inserted:
+                    INSERT_DURATION.observe(took_us)
             elif not self.error:
                 self.error = str(failure)
 

@@ -88,8 +88,8 @@ class _Found:
     pending: Pending
     ignored: list[IgnoredFile]
     """The first ones."""
-    loads: list[tuple[LoadRecord, bool]]
-    """Unfinished ones, and whether their runs live."""
+    loads: list[tuple[LoadRecord, bool]] | None
+    """Unfinished ones, and whether their runs live; None when it is not known where the load log is."""
     error: str = ""
     """Why the load log cannot be read."""
 
@@ -108,24 +108,31 @@ def dry_run(config: IngestConfig, *, max_files: int | None = None, as_json: bool
             ignored.append(file)
 
     pending = Pending.of(match_files(storage, config, report.fail, on_ignored))
-    loads: list[tuple[LoadRecord, bool]] = []
+    loads: list[tuple[LoadRecord, bool]] | None = None
     error = ""
     try:
-        client = connect_if_there(replace(config.clickhouse, retry_attempts=1))
-        if client is not None:
-            with client:
-                history = History(client)
-                unfinished = history.unfinished(history.name_of(config.input)) if history.exists() else []
-                owners = live_runs(client, (load.run_id for load in unfinished))
-                loads = [(load, load.run_id in owners) for load in unfinished]
+        if config.clickhouse.url:
+            loads = _unfinished_loads(config)
     except ClickHouseError as caught:
-        error = str(caught)
+        loads, error = [], str(caught)
     found = _Found(pending, ignored, loads, error)
     if as_json:
         print_json(_as_json(config, found, max_files))
     else:
         _print(config, found, max_files)
     return FAILED if error or report.failures() else OK
+
+
+def _unfinished_loads(config: IngestConfig) -> list[tuple[LoadRecord, bool]]:
+    """Those that the load log has, if there is one, and whether their runs live. Raises ClickHouseError."""
+    client = connect_if_there(replace(config.clickhouse, retry_attempts=1))
+    if client is None:
+        return []
+    with client:
+        history = History(client)
+        unfinished = history.unfinished(history.name_of(config.input)) if history.exists() else []
+        owners = live_runs(client, (load.run_id for load in unfinished))
+        return [(load, load.run_id in owners) for load in unfinished]
 
 
 def _as_json(config: IngestConfig, found: _Found, max_files: int | None) -> dict[str, Any]:
@@ -136,7 +143,7 @@ def _as_json(config: IngestConfig, found: _Found, max_files: int | None) -> dict
     return {
         "dry_run": True,
         "input": config.input,
-        "clickhouse_url": config.clickhouse.url,
+        "clickhouse_url": config.clickhouse.url or None,
         "clickhouse_database": config.clickhouse.database,
         "pending": {name: {"files": files, "bytes": size} for name, (files, size) in pending.by_type().items()},
         "days": days,
@@ -145,7 +152,9 @@ def _as_json(config: IngestConfig, found: _Found, max_files: int | None) -> dict
             {"path": file.path, "event_type": file.event_type, "project_id": file.project_id, "bytes": file.size}
             for file in pending.oldest
         ],
-        "unfinished_loads": [
+        "unfinished_loads": None
+        if found.loads is None
+        else [
             {
                 "load_id": load.load_id,
                 "event_type": load.event_type,
@@ -166,7 +175,8 @@ def _as_json(config: IngestConfig, found: _Found, max_files: int | None) -> dict
 def _print(config: IngestConfig, found: _Found, max_files: int | None) -> None:
     """Numbers first, then the files they are of."""
     pending = found.pending
-    print_text(f"would load {printable(config.input)} into {where(config.clickhouse)}")
+    into = where(config.clickhouse) if config.clickhouse.url else "a database that is not given (--clickhouse_url)"
+    print_text(f"would load {printable(config.input)} into {into}")
     if pending.total:
         counts = pending.by_type() | {"all": (pending.total, pending.bytes.total())}
         print_table(
@@ -180,7 +190,12 @@ def _print(config: IngestConfig, found: _Found, max_files: int | None) -> None:
         print_text("no pending files")
     if max_files is not None and max_files < pending.total:
         print_text(f"the oldest {counted(max_files, 'file')} in one run (--max_files)")
-    _print_loads(found.loads)
+    if found.loads is None:
+        print_text(
+            "unfinished loads of earlier runs are not shown: without --clickhouse_url there is no load log to read"
+        )
+    else:
+        _print_loads(found.loads)
     for group in report.ignored():
         print_text(printable(group.describe()))
     for failure in report.failures():

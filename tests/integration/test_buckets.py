@@ -71,6 +71,20 @@ def test_a_bucket_is_loaded_once(
     assert line.run(*rejected, f"--file={place.path(dataset.files[3])}").json["total"] == 1
 
 
+def test_a_dry_run_of_a_bucket_needs_no_server(store: tuple[Place, Mapping[str, str]], tmp_path: Path) -> None:
+    place, environment = store
+    dataset = Dataset(str(tmp_path / "copies"))
+    write(dataset, place, lambda number: 2, 6)
+    line = CommandLine([f"--input={place.storage.root}"], environment)
+    seen = line.run("ingest", "--dry_run", "--json")
+    assert (seen.code, seen.json["clickhouse_url"], seen.json["unfinished_loads"]) == (0, None, None)
+    assert sum(found["files"] for found in seen.json["pending"].values()) == 6
+    told = line.run("ingest", "--dry_run")
+    assert told.code == 0 and "without --clickhouse_url there is no load log" in told.out
+    loading = line.run("ingest")
+    assert loading.code == 2 and "--clickhouse_url: is missing" in loading.err
+
+
 def test_a_loaded_file_that_comes_again_is_recognised_and_deleted_when_asked(
     store: tuple[Place, Mapping[str, str]], tmp_path: Path, http_config: ClickHouseConfig
 ) -> None:

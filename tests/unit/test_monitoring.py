@@ -15,13 +15,16 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from beam_pipeline import ClickHouseConfig, IngestConfig, IngestionWorker
-from beam_pipeline.monitoring import GAUGES, OF_THE_WORKER, PREFIX, MetricsServer, prometheus_name
+from beam_pipeline.monitoring import GAUGES, OF_THE_WORKER, PREFIX, MetricsServer, histogram_name, prometheus_name
 from transforms import metrics
+from transforms.storage import requests
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "metrics.md"
 DASHBOARD = ROOT / "templates" / "grafana-dashboard.json"
 ALERTS = ROOT / "templates" / "prometheus-alerts.yaml"
+HISTOGRAM_PARTS = ("bucket", "count", "sum")
+"""What Prometheus makes of a histogram, each of which only grows."""
 
 
 @pytest.fixture
@@ -76,6 +79,36 @@ def test_times_are_in_seconds_and_events_and_rejected_lines_have_labels(server: 
     assert grown("lines_rejected_total", ("field", "startTime")) == 2
 
 
+def test_inserts_are_counted_by_how_long_they_took(server: MetricsServer) -> None:
+    before = served(server)
+    for seconds in (0.03, 0.05, 7.0, 3600.0):
+        metrics.INSERT_DURATION.observe(int(seconds * 1e6))
+    after = served(server)
+    name = f"{PREFIX}_insert_duration_seconds"
+
+    def grown(series: str, **labels: str) -> float:
+        key = tuple(labels.items())
+        return after[series][key] - before[series][key]
+
+    bounds = {bound: grown(f"{name}_bucket", le=bound) for bound in ("0.025", "0.05", "5.0", "10.0", "60.0", "+Inf")}
+    assert bounds == {"0.025": 0, "0.05": 2, "5.0": 2, "10.0": 3, "60.0": 3, "+Inf": 4}
+    assert grown(f"{name}_count") == 4
+    assert grown(f"{name}_sum") == pytest.approx(3607.08)
+
+
+def test_requests_to_the_bucket_are_counted_by_kind(server: MetricsServer) -> None:
+    def sent() -> dict[tuple[tuple[str, str], ...], float]:
+        return served(server)[f"{PREFIX}_storage_requests_total"]
+
+    before = sent()
+    requests.count(requests.LIST)
+    after = sent()
+    assert {labels[0][1] for labels in after} == set(requests.KINDS)
+    assert {labels[0][1]: after[labels] - before[labels] for labels in after if after[labels] != before[labels]} == {
+        "LIST": 1
+    }
+
+
 def test_gauges_are_what_the_last_look_found(worker: IngestionWorker, server: MetricsServer) -> None:
     worker.activity.pending_files, worker.activity.pending_bytes = 3, 4_000
     worker.activity.oldest_pending_ms = 1_795_176_000_000
@@ -111,10 +144,13 @@ def test_every_metric_is_served_and_documented(worker: IngestionWorker, server: 
     counters = {prometheus_name(metric) for metric in (*metrics.ALL_METRICS, *OF_THE_WORKER)}
     by_type = {prometheus_name(metric) for metric in metrics.EVENTS_BY_TYPE.values()}
     expected = counters - by_type | {f"{PREFIX}_events_inserted_total"} | {f"{PREFIX}_{gauge.name}" for gauge in GAUGES}
+    expected |= {f"{histogram_name(one)}_{part}" for one in metrics.HISTOGRAMS for part in HISTOGRAM_PARTS}
     assert {name for name in found if name.startswith(PREFIX)} == expected
     rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| (.+) \|$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
     for one in (*GAUGES, *OF_THE_WORKER):
         assert (one.name, one.unit, one.meaning) in rows
+    for histogram in metrics.HISTOGRAMS:
+        assert (histogram.name, "seconds", histogram.meaning) in rows
 
 
 # What is asked
@@ -151,9 +187,9 @@ def test_queries_ask_for_what_is_served(worker: IngestionWorker, server: Metrics
     assert asked
     for selector in asked:
         assert selector.name in found, selector.name
-        counter = selector.name.endswith("_total")
+        counter = selector.name.endswith(("_total", *(f"_seconds_{part}" for part in HISTOGRAM_PARTS)))
         assert counter == bool(re.search(rf"(rate|increase)\({selector.name}\b", query))
-    for label in re.findall(r"by \((\w+)\)", plain):
+    for label in re.findall(r"\w+", " ".join(re.findall(r"by \(([\w, ]+)\)", plain))):
         given = {name for selector in asked for labels in found.get(selector.name, {}) for name, _ in labels}
         assert label in given | {"job"}
 
