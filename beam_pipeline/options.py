@@ -383,7 +383,7 @@ def clickhouse_config(values: Mapping[str, Any]) -> ClickHouseConfig:
     url = values.get("clickhouse_url")
     if not url:
         beside = values.get("input") and not is_url(values["input"])
-        url = _url_beside(input_root(values["input"])) if beside else ""
+        url = url_beside(input_root(values["input"])) if beside else ""
     return ClickHouseConfig(
         url=url,
         user=values["clickhouse_user"],
@@ -394,7 +394,7 @@ def clickhouse_config(values: Mapping[str, Any]) -> ClickHouseConfig:
     )
 
 
-def _url_beside(path: str) -> str:
+def url_beside(path: str) -> str:
     """The URL of the embedded database beside an input."""
     directory, name = os.path.split(path)
     # The engine takes what follows a question mark for settings.

@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from beam_pipeline.commands.base import printable
+from beam_pipeline.options import url_beside
 from beam_pipeline.results import ProcessingResult
 from beam_pipeline.wording import counted
+from transforms.clickhouse import ClickHouseConfig
 from transforms.config import IngestConfig
+from transforms.storage import input_root, is_url
 
 _NAMED_ERRORS = 20
 _NUMBER = re.compile(r"\d[\d,.]*")
@@ -35,7 +38,7 @@ def notices(config: IngestConfig, result: ProcessingResult, *, quiet: bool) -> I
     if result.rejected:
         yield Notice(
             f"warning: {counted(result.rejected, 'line was', 'lines were')} rejected; see: "
-            f"python -m beam_pipeline rejected --input={_quoted(config.input)}"
+            f"{_command('rejected', config)}"
         )
     if result.expired:
         events = counted(
@@ -44,7 +47,7 @@ def notices(config: IngestConfig, result: ProcessingResult, *, quiet: bool) -> I
             "events are older than their tables keep events, so ClickHouse will delete them",
         )
         yield Notice(
-            f"warning: {events}; to keep old events: python -m beam_pipeline migrate --ttl_days=0 --logs_ttl_days=0"
+            f"warning: {events}; to keep old events: {_command('migrate', config)} --ttl_days=0 --logs_ttl_days=0"
         )
     for group in result.ignored:
         if not (quiet and group.reason.expected):
@@ -78,7 +81,7 @@ def notices(config: IngestConfig, result: ProcessingResult, *, quiet: bool) -> I
     if len(result.errors) > _NAMED_ERRORS:
         more = len(result.errors) - _NAMED_ERRORS
         yield Notice(
-            f"error: and {more:,} more; see: python -m beam_pipeline status --input={_quoted(config.input)}",
+            f"error: and {more:,} more; see: {_command('status', config)}",
             lasting=True,
         )
     if result.given_up:
@@ -88,6 +91,19 @@ def notices(config: IngestConfig, result: ProcessingResult, *, quiet: bool) -> I
         yield Notice("what failed is still pending, and the next run tries it again", lasting=True)
 
 
-def _quoted(path: str) -> str:
-    """A path as it is written in a command."""
-    return shlex.quote(printable(path))
+def _command(name: str, config: IngestConfig) -> str:
+    """A command on the same input and the same database, to be copied: it has what is not the default of its options."""
+    database, default = config.clickhouse, ClickHouseConfig(_url_beside(config.input))
+    flags = {
+        "input": config.input,
+        "clickhouse_url": database.place if database.url != default.url else "",
+        "clickhouse_user": database.user if database.user != default.user else "",
+        "clickhouse_database": database.database if database.database != default.database else "",
+        "clickhouse_password_from": database.password if database.password != default.password else "",
+    }
+    written = (shlex.quote(printable(f"--{flag}={value}")) for flag, value in flags.items() if value)
+    return " ".join([f"python -m beam_pipeline {name}", *written])
+
+
+def _url_beside(path: str) -> str:
+    return "" if is_url(path) else url_beside(input_root(path))
