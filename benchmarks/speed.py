@@ -2,9 +2,10 @@
 
     python -m benchmarks.speed [--events=4000000] [--rounds=1] [--directory=DIR] [--json]
 
-* engine: INSERT … SELECT … FROM file(…), which validates nothing, with as many statements at once as are fastest; only the
-  inserts are timed
-* embedded, http: `python -m beam_pipeline`, from the start of the process to its end
+* engine, into the plan's tables and into ours: INSERT … SELECT … FROM file(…), which validates nothing, with as many statements
+  at once as are fastest; only the inserts are timed
+* embedded, http: `python -m beam_pipeline`, from the start of the process to its end; also with large blocks, and with two
+  processes over HTTP
 * plain beam: a pipeline with an element for each event, on a twentieth of the files, since it is slow
 
 Over HTTP the server is the tests' endpoint (chDB behind ClickHouse's HTTP interface), unless --clickhouse_url names one,
@@ -22,38 +23,41 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.engine_limit import OURS, Limit, best_limit
+from benchmarks.engine_limit import OURS, PLAN, Limit, best_limit
 from benchmarks.processes import Measured, generate, linked_copy, measure
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
 
 PLAIN_SHARE = 20
+LARGE_BLOCKS = ("--block_bytes=64M", "--load_bytes=256M")
+TWO_PROCESSES = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
+LIMITS = {"engine, plan's tables": PLAN, "engine, our tables": OURS}
 
 
-def ingest(events: Path, url: str, scratch: Path) -> tuple[Measured, int]:
+def ingest(events: Path, url: str, scratch: Path, *options: str) -> tuple[Measured, int]:
     """Loads a copy of the files; how it went, and the rows."""
     copy = linked_copy(events, scratch / "input")
-    measured = measure("beam_pipeline", f"--input={copy}", f"--clickhouse_url={url}", "--json")
+    measured = measure("beam_pipeline", f"--input={copy}", f"--clickhouse_url={url}", "--json", *options)
     result = json.loads(measured.output[measured.output.index("{") :])
     assert not result["errors"] and not result["rejected"], result
     return measured, result["events_ingested"]
 
 
-def embedded(events: Path, scratch: Path) -> dict[str, Any]:
-    measured, rows = ingest(events, f"chdb://{scratch}/clickhouse", scratch)
+def embedded(events: Path, scratch: Path, *options: str) -> dict[str, Any]:
+    measured, rows = ingest(events, f"chdb://{scratch}/clickhouse", scratch, *options)
     return summary(rows, measured.seconds, measured)
 
 
-def http(events: Path, scratch: Path, url: str) -> dict[str, Any]:
+def http(events: Path, scratch: Path, url: str, *options: str) -> dict[str, Any]:
     if url:
-        measured, rows = ingest(events, url, scratch)
+        measured, rows = ingest(events, url, scratch, *options)
     else:
         with ClickHouseEndpoint(scratch / "clickhouse") as endpoint:
-            measured, rows = ingest(events, endpoint.url, scratch)
+            measured, rows = ingest(events, endpoint.url, scratch, *options)
     return summary(rows, measured.seconds, measured)
 
 
-def engine(events: Path) -> dict[str, Any]:
-    found = best_limit(events, OURS)
+def engine(events: Path, layout: str) -> dict[str, Any]:
+    found = best_limit(events, layout)
     return summary(found.rows, found.seconds, found)
 
 
@@ -83,7 +87,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir(), "beam-pipeline-benchmarks"))
     parser.add_argument("--clickhouse_url", default="")
-    parser.add_argument("--only", default="engine,embedded,http,plain beam")
+    parser.add_argument("--only", default="", help="those whose names contain one of these words, with commas between")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
 
@@ -91,12 +95,15 @@ def main() -> None:
     events = arguments.directory / f"flat-{arguments.events}"
     size = generate(events, arguments.events)
     subjects: dict[str, Callable[[Path], dict[str, Any]]] = {
-        "engine": lambda scratch: engine(events),
+        **{name: lambda _, layout=layout: engine(events, layout) for name, layout in LIMITS.items()},
         "embedded": lambda scratch: embedded(events, scratch),
+        "embedded, large blocks": lambda scratch: embedded(events, scratch, *LARGE_BLOCKS),
         "http": lambda scratch: http(events, scratch, arguments.clickhouse_url),
+        "http, 2 processes": lambda scratch: http(events, scratch, arguments.clickhouse_url, *TWO_PROCESSES),
         "plain beam": lambda scratch: plain_beam(events, scratch),
     }
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in arguments.only.split(",")}
+    words = arguments.only.split(",")
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in subjects if any(word in name for word in words)}
     for _ in range(arguments.rounds):
         for name, rounds in results.items():
             with tempfile.TemporaryDirectory(dir=arguments.directory) as scratch:
@@ -106,17 +113,19 @@ def main() -> None:
         name: {key: statistics.median(result[key] for result in rounds) for key in rounds[0]}
         for name, rounds in results.items()
     }
-    limit = medians["engine"]["rows_per_s"] if "engine" in medians else 0
     if arguments.json:
         print(json.dumps({"events": arguments.events, "bytes": size, "results": medians}))
         return
     print(f"{arguments.events:,} events, {size / 1e6:,.0f} MB")
+    limits = [name for name in LIMITS if name in medians]
     for name, result in medians.items():
-        share = f"{result['rows_per_s'] / limit:.2f} of the engine" if limit else ""
+        shares = "".join(f"{result['rows_per_s'] / medians[limit]['rows_per_s']:6.2f}" for limit in limits)
         print(
-            f"{name:12} {result['rows_per_s']:>9,} rows/s  {share:20} {result['seconds']:>7} s"
+            f"{name:24} {result['rows_per_s']:>9,} rows/s {shares} {result['seconds']:>7} s"
             f"  {result['cpu_seconds']:>7} s of CPU  {result['peak_rss_mb']:>6} MB"
         )
+    if limits:
+        print(f"behind rows/s, the share of the speed of: {'; '.join(limits)}")
 
 
 if __name__ == "__main__":
