@@ -28,6 +28,7 @@ LONGEST = (
     "integration/test_streaming.py",
     "integration/test_flink_session.py",
     "integration/test_flink.py",
+    "integration/test_long_worker.py",
     "faults/test_kill_matrix.py",
     "integration/test_cli.py",
     "contract/test_query_reads.py",

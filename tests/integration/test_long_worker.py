@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from transforms.loads.journal import JOURNAL_TABLE
 from transforms.loads.rows import FILES_TABLE, LOADS_TABLE
 from transforms.loads.runs import RUNS_TABLE
 
-SECONDS = 60
+SECONDS = float(os.environ.get("WORKER_SECONDS", "60"))
 VERSIONS = 3
 """Rows of a load, and of a file, until they are merged: assigned, committed, finalized."""
 PARTS = 20

@@ -3,6 +3,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import apache_beam as beam
+from apache_beam.metrics.metric import MetricsFilter
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
 from transforms import metrics
 from transforms.metrics import ALL_METRICS
 
@@ -28,3 +32,13 @@ def test_counts_of_this_process_add_up_and_start_anew() -> None:
     assert metrics.local_counts() == {metrics.FILES_LOADED.name: 3}
     metrics.reset_local_counts()
     assert metrics.local_counts() == {}
+
+
+def test_runners_have_a_histogram_as_a_distribution() -> None:
+    pipeline = beam.Pipeline(FnApiRunner())
+    pipeline | beam.Create([30_000, 7_000_000]) | beam.Map(lambda took_us: metrics.INSERT_DURATION.observe(took_us))
+    result = pipeline.run()
+    result.wait_until_finish()
+    (found,) = result.metrics().query(MetricsFilter().with_namespace(metrics.NAMESPACE))["distributions"]
+    assert found.key.metric.name == "insert_duration_us"
+    assert (found.committed.count, found.committed.min, found.committed.max) == (2, 30_000, 7_000_000)
