@@ -55,9 +55,11 @@ from beam_pipeline.results import ProcessingResult
 from beam_pipeline.runners import (
     FLINK_RUNNERS,
     LOCAL_RUNNERS,
+    PRISM,
     checkpointing_interval_of,
     direct_running_mode_of,
     only_submits,
+    prism_location_of,
     runner_of,
 )
 from beam_pipeline.wording import counted
@@ -235,7 +237,7 @@ def _config(invocation: Invocation) -> IngestConfig:
             )
         elif direct_running_mode_of(invocation.beam_flags) == "multi_processing":
             problems.append("--direct_running_mode: with an embedded database it must be in_memory or multi_threading")
-    problems += dataflow_problems(invocation.beam_flags, invocation.values)
+    problems += dataflow_problems(invocation.beam_flags, invocation.values) + _prism_problems(invocation.beam_flags)
     if problems:
         raise OptionsError(problems)
     return config
@@ -289,6 +291,17 @@ def _streaming_problems(invocation: Invocation) -> list[str]:
     return problems
 
 
+def _prism_problems(flags: Sequence[str]) -> list[str]:
+    """Why Prism cannot be started."""
+    location = prism_location_of(flags)
+    if runner_of(flags) != PRISM or not location or is_url(location) or os.path.isfile(location):
+        return []
+    return [
+        f"--prism_location: there is no file {printable(location)}; give the program that `go install` has built, or leave the "
+        "option out, and Beam downloads it"
+    ]
+
+
 def _is_positive(text: str) -> bool:
     return text.isdecimal() and int(text) > 0
 
@@ -322,7 +335,11 @@ def _run_elsewhere(
         with _signals_raise():
             result = worker.process_stream() if every_s else worker.process_once()
     except KeyboardInterrupt:
-        if every_s:
+        # gRPC's threads, which lose their connections now, have nothing to tell.
+        threading.excepthook = lambda _: None
+        if runner == PRISM:
+            console.print("the job has ended with this command; the next run takes up what it had begun")
+        elif every_s:
             console.print(f"the job goes on in {runner}; stop it there, with a savepoint if it is to be restored")
         raise
     except Exception as error:
