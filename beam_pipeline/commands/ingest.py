@@ -117,6 +117,17 @@ def _signals_raise() -> Iterator[None]:
             signal.signal(signum, handler)
 
 
+def _print_no_lost_connections() -> None:
+    """Keeps Beam's threads from printing that the runner has ended under them. Whoever waits for the job tells of it."""
+    tell = threading.excepthook
+
+    def tell_others(raised: threading.ExceptHookArgs) -> None:
+        if not raised.exc_type.__module__.startswith("grpc."):
+            tell(raised)
+
+    threading.excepthook = tell_others
+
+
 def run(invocation: Invocation) -> int:
     """Loads, and returns the exit code."""
     values = invocation.values
@@ -329,14 +340,13 @@ def _run_elsewhere(
 ) -> tuple[ProcessingResult, int]:
     """Waits for a run whose stages are in other processes: a signal here cannot ask them to stop."""
     every_s = worker.config.look_every_s
+    _print_no_lost_connections()
     if waits:
         console.print(f"waiting for {runner}" + (f", which looks for files every {every_s:g} s" if every_s else ""))
     try:
         with _signals_raise():
             result = worker.process_stream() if every_s else worker.process_once()
     except KeyboardInterrupt:
-        # gRPC's threads, which lose their connections now, have nothing to tell.
-        threading.excepthook = lambda _: None
         if runner == PRISM:
             console.print("the job has ended with this command; the next run takes up what it had begun")
         elif every_s:
