@@ -134,7 +134,7 @@ def test_every_line_becomes_one_row(
     dataset = mixed_dataset(tmp_path)
     finished = load(runner, line, dataset.root)
     assert finished.code == 0, finished.err + runner.log()
-    assert f"warning: {len(dataset.rejected)} lines were rejected; see: " in finished.err
+    assert f"warning: {len(dataset.rejected)} lines were rejected; see: " in finished.err, finished
     assert "error: " not in finished.err
     assert wrongs(client, dataset) == []
     found = stored(client)
@@ -156,9 +156,9 @@ def test_bad_input_is_named_and_keeps_nothing_else_back(
 
     finished = load(runner, line, dataset.root, damaged.name)
     assert finished.code == 1, finished.err + runner.log()
-    assert f"warning: {len(dataset.rejected)} lines were rejected; see: " in finished.err
+    assert f"warning: {len(dataset.rejected)} lines were rejected; see: " in finished.err, finished
     (named,) = [said for said in finished.err.splitlines() if said.startswith("error: ")]
-    assert named.startswith(f"error: {damaged}: is cut off")
+    assert named.startswith(f"error: {damaged}: is cut off"), finished
     assert row_wrongs(client, dataset) == []
     assert names(dataset.root) == [damaged.name]
 

@@ -27,7 +27,7 @@ class Runner:
 
     def start(self, line: CommandLine, *arguments: str) -> Running:
         """Starts `ingest` on this runner."""
-        return line.start("ingest", *arguments, "--lease=3s", *self.options())
+        return line.start("ingest", *arguments, *self.options())
 
     def end(self, running: Running, loaded: Callable[[], bool]) -> Finished:
         """Waits for its end. A run that does not end by itself is stopped when everything is loaded."""
