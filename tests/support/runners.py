@@ -66,7 +66,7 @@ class Flink(Runner):
     goes_on = True
 
     def options(self) -> list[str]:
-        return self.cluster.pipeline_options()
+        return self.cluster.pipeline_options(parallelism=1)
 
     def kill(self, running: Running) -> None:
         restarts = self.cluster.restarts()
