@@ -13,6 +13,9 @@ LOCAL_RUNNERS = ("DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
 FLINK_RUNNERS = ("FlinkRunner", "PortableRunner")
 """Runners that hand a pipeline to Flink; PortableRunner does so wherever we know of it."""
 
+PRISM = "PrismRunner"
+"""Beam starts its program beside the command, and the stages run in the command's process unless another place is named."""
+
 
 def runner_of(flags: Sequence[str]) -> str:
     """The runner that the flags name."""
@@ -32,6 +35,11 @@ def template_location_of(flags: Sequence[str]) -> str:
 def only_submits(flags: Sequence[str]) -> bool:
     """Whether the process is to end once the job is submitted or written down, instead of waiting for its end."""
     return "--no_wait_until_finish" in flags or bool(template_location_of(flags))
+
+
+def prism_location_of(flags: Sequence[str]) -> str:
+    """The program of Prism: a path or a URL; '' when Beam is to download its own."""
+    return _value(flags, "--prism_location", "")
 
 
 def checkpointing_interval_of(flags: Sequence[str]) -> str:

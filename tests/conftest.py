@@ -26,8 +26,7 @@ settings.load_profile("any machine")
 
 LONGEST = (
     "integration/test_streaming.py",
-    "integration/test_flink_session.py",
-    "integration/test_flink.py",
+    "integration/test_every_runner.py",
     "integration/test_long_worker.py",
     "faults/test_kill_matrix.py",
     "integration/test_cli.py",

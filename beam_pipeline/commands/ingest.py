@@ -55,9 +55,11 @@ from beam_pipeline.results import ProcessingResult
 from beam_pipeline.runners import (
     FLINK_RUNNERS,
     LOCAL_RUNNERS,
+    PRISM,
     checkpointing_interval_of,
     direct_running_mode_of,
     only_submits,
+    prism_location_of,
     runner_of,
 )
 from beam_pipeline.wording import counted
@@ -113,6 +115,17 @@ def _signals_raise() -> Iterator[None]:
     finally:
         for signum, handler in previous.items():
             signal.signal(signum, handler)
+
+
+def _print_no_lost_connections() -> None:
+    """Keeps Beam's threads from printing that the runner has ended under them. Whoever waits for the job tells of it."""
+    tell = threading.excepthook
+
+    def tell_others(raised: threading.ExceptHookArgs) -> None:
+        if not raised.exc_type.__module__.startswith("grpc."):
+            tell(raised)
+
+    threading.excepthook = tell_others
 
 
 def run(invocation: Invocation) -> int:
@@ -235,7 +248,7 @@ def _config(invocation: Invocation) -> IngestConfig:
             )
         elif direct_running_mode_of(invocation.beam_flags) == "multi_processing":
             problems.append("--direct_running_mode: with an embedded database it must be in_memory or multi_threading")
-    problems += dataflow_problems(invocation.beam_flags, invocation.values)
+    problems += dataflow_problems(invocation.beam_flags, invocation.values) + _prism_problems(invocation.beam_flags)
     if problems:
         raise OptionsError(problems)
     return config
@@ -289,6 +302,17 @@ def _streaming_problems(invocation: Invocation) -> list[str]:
     return problems
 
 
+def _prism_problems(flags: Sequence[str]) -> list[str]:
+    """Why Prism cannot be started."""
+    location = prism_location_of(flags)
+    if runner_of(flags) != PRISM or not location or is_url(location) or os.path.isfile(location):
+        return []
+    return [
+        f"--prism_location: there is no file {printable(location)}; give the program that `go install` has built, or leave the "
+        "option out, and Beam downloads it"
+    ]
+
+
 def _is_positive(text: str) -> bool:
     return text.isdecimal() and int(text) > 0
 
@@ -316,13 +340,16 @@ def _run_elsewhere(
 ) -> tuple[ProcessingResult, int]:
     """Waits for a run whose stages are in other processes: a signal here cannot ask them to stop."""
     every_s = worker.config.look_every_s
+    _print_no_lost_connections()
     if waits:
         console.print(f"waiting for {runner}" + (f", which looks for files every {every_s:g} s" if every_s else ""))
     try:
         with _signals_raise():
             result = worker.process_stream() if every_s else worker.process_once()
     except KeyboardInterrupt:
-        if every_s:
+        if runner == PRISM:
+            console.print("the job has ended with this command; the next run takes up what it had begun")
+        elif every_s:
             console.print(f"the job goes on in {runner}; stop it there, with a savepoint if it is to be restored")
         raise
     except Exception as error:

@@ -1,4 +1,4 @@
-"""A real Flink for tests: Beam's job server with Flink inside, and a pool of Python workers in processes of their own.
+"""What a real Flink for tests is made of: its jars, Beam's job server, and pools of Python workers.
 
     python -m tests.support.flink      fetches what it needs (about 160 MB) into a cache outside of the repository
 
@@ -28,15 +28,8 @@ OPENED = (
     "java.lang java.util java.util.concurrent java.util.concurrent.atomic java.util.concurrent.locks java.net java.io "
     "java.nio sun.nio.ch java.text java.time java.lang.reflect"
 )
-CONFIGURATION = """
-parallelism.default: 2
-taskmanager.numberOfTaskSlots: 4
-taskmanager.memory.network.min: 64mb
-taskmanager.memory.network.max: 64mb
-restart-strategy: fixed-delay
-restart-strategy.fixed-delay.attempts: 10
-restart-strategy.fixed-delay.delay: 1 s
-"""
+POOL_HOST = "worker-pool"
+"""The name under which each TaskManager finds a worker pool of its own: see `FlinkParts._hosts`."""
 
 
 def cache_directory() -> Path:
@@ -69,79 +62,68 @@ def free_port() -> int:
         return port
 
 
-class FlinkCluster:
-    """Flink in Beam's job server, and a Python worker pool beside it. Everything ends with `stop`."""
+class FlinkParts:
+    """Processes of a Flink cluster and of what Beam needs beside it. Everything ends with `stop`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._job_port, self._pool_port = free_port(), free_port()
 
-    def __enter__(self) -> FlinkCluster:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        """Starts both and waits until they listen. Raises RuntimeError with the end of the log when one does not."""
-        self._configure(CONFIGURATION)
-        self._start_beam("[local]", heap="1500m")
-
     def _configure(self, configuration: str) -> None:
         """Writes what Flink reads."""
         self._directory.mkdir(parents=True, exist_ok=True)
         (self._directory / "flink-conf.yaml").write_text(configuration)
 
-    def _start_beam(self, master: str, heap: str) -> None:
-        """Starts Beam's job server, for a Flink at `master`, and the worker pool."""
+    def _start_job_server(self, master: str) -> None:
+        """Starts Beam's job server, for a Flink at `master`. Raises RuntimeError with its log when it does not listen."""
         manifest = self._manifest_jar(fetch_jars())
         artifacts = self._directory / "artifacts"
         self._run(
             "job-server",
             [
-                *("java", f"-Xmx{heap}", "-jar", str(manifest), "--job-host=127.0.0.1", f"--job-port={self._job_port}"),
+                *("java", "-Xmx384m", "-jar", str(manifest), "--job-host=127.0.0.1", f"--job-port={self._job_port}"),
                 *(f"--artifact-port={free_port()}", f"--expansion-port={free_port()}", f"--flink-master={master}"),
                 *(f"--artifacts-dir={artifacts}", f"--flink-conf-dir={self._directory}"),
             ],
         )
-        self._run(
-            "worker-pool",
-            [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={self._pool_port}"],
-        )
-        for name, port in (("job-server", self._job_port), ("worker-pool", self._pool_port)):
-            self._wait_for(name, port)
+        self._wait_for("job-server", "127.0.0.1", self._job_port)
+
+    def _start_pool(self, number: int) -> None:
+        """Starts the worker pool of a TaskManager. Raises RuntimeError with the end of its log when it does not listen."""
+        name, host = f"{POOL_HOST}-{number}", _pool_address(number)
+        self._run(name, [sys.executable, "-m", "tests.support.worker_pool", host, str(self._pool_port)])
+        self._wait_for(name, host, self._pool_port)
+
+    def _hosts(self, number: int) -> Path:
+        """The names of machines as one TaskManager knows them.
+
+        A job has one address for the pools of all its TaskManagers, since each is thought to be on a machine of its own.
+        Here each Java finds another loopback address under that name.
+        """
+        path = self._directory / f"hosts-{number}"
+        path.write_text(f"127.0.0.1 localhost {socket.gethostname()}\n{_pool_address(number)} {POOL_HOST}\n")
+        return path
 
     def pipeline_options(self) -> list[str]:
-        """The options that run a pipeline here, with its Python code in the pool's workers."""
+        """The options that run a pipeline here, with its Python code in the pools' workers."""
         return [
             "--runner=PortableRunner",
             f"--job_endpoint=127.0.0.1:{self._job_port}",
             "--environment_type=EXTERNAL",
-            f"--environment_config=127.0.0.1:{self._pool_port}",
-            "--sdk_worker_parallelism=2",
+            f"--environment_config={POOL_HOST}:{self._pool_port}",
+            "--sdk_worker_parallelism=1",
         ]
 
     def workers(self) -> list[psutil.Process]:
         """The Python workers that are running."""
-        pool = psutil.Process(self._processes["worker-pool"].pid)
-        return [child for child in pool.children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
-
-    def kill_worker(self) -> None:
-        """SIGKILLs one Python worker. Raises RuntimeError when none is running."""
-        workers = self.workers()
-        if not workers:
-            raise RuntimeError("no worker is running")
-        workers[0].kill()
+        pools = [psutil.Process(one.pid) for name, one in self._processes.items() if name.startswith(POOL_HOST)]
+        children = [child for pool in pools for child in pool.children(recursive=True)]
+        return [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
 
     def log(self, name: str, last: int = 6000) -> str:
-        """The end of what `job-server`, `worker-pool` or another process has said; all of it with `last=0`."""
+        """The end of what `job-server`, `worker-pool-0` or another process has said; all of it with `last=0`."""
         return (self._directory / f"{name}.log").read_text(errors="replace")[-last:]
-
-    def restarts(self) -> int:
-        """How often Flink has started a job again because a task of it had failed."""
-        return self.log("job-server", last=0).count("to RESTARTING")
 
     def stop(self) -> None:
         """Kills everything that was started, and what those started."""
@@ -169,10 +151,10 @@ class FlinkCluster:
                 start_new_session=True,
             )
 
-    def _wait_for(self, name: str, port: int) -> None:
+    def _wait_for(self, name: str, host: str, port: int) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
                 return
             time.sleep(0.2)
         self.stop()
@@ -192,6 +174,10 @@ class FlinkCluster:
         with zipfile.ZipFile(path, "w") as jar:
             jar.writestr("META-INF/MANIFEST.MF", text)
         return path
+
+
+def _pool_address(number: int) -> str:
+    return f"127.0.0.{2 + number}"
 
 
 def _wrapped(line: str) -> str:

@@ -1,7 +1,7 @@
 """A Flink session cluster for tests and benchmarks: a JobManager and TaskManagers in processes of their own.
 
-They are started from the jars that the embedded Flink has, too. Pipelines come through Beam's job server, and their Python
-code runs in a worker pool beside it.
+They are started from the jars of Beam's Flink runner. Pipelines come through Beam's job server, and their Python code runs in
+worker pools: one for each TaskManager, as on machines of their own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.support.flink import OPENED, FlinkCluster, fetch_jars, free_port
+from tests.support.flink import OPENED, FlinkParts, fetch_jars, free_port
 
 CONFIGURATION = """
 jobmanager.rpc.address: 127.0.0.1
@@ -58,13 +58,13 @@ _JAVA = ("java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 _SLF4J = "-Dorg.slf4j.simpleLogger.defaultLogLevel=info"
 
 
-class SessionCluster(FlinkCluster):
-    """A session cluster with a job server and a worker pool; everything ends with `stop`.
+class SessionCluster(FlinkParts):
+    """A session cluster with a job server and worker pools; everything ends with `stop`.
 
     Args:
         slots: of each TaskManager. A pipeline takes as many as its parallelism.
-        task_managers: how many of them there are, numbered from 0 on. Workers of all are started by one pool, which tells
-            those of several apart no better than by numbers that each counts from 1: it may stop the wrong one.
+        task_managers: how many of them there are, numbered from 0 on. Each has a worker pool of its own: a pool tells workers
+            apart by numbers that each TaskManager counts from 1, and of two it would stop the wrong one.
     """
 
     def __init__(self, directory: Path, *, slots: int = 2, task_managers: int = 1) -> None:
@@ -72,6 +72,13 @@ class SessionCluster(FlinkCluster):
         self._slots = slots
         self._task_managers = task_managers
         self._rest_port = free_port()
+
+    def __enter__(self) -> SessionCluster:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def start(self) -> None:
         """Starts everything, and waits until the cluster has its slots. Raises RuntimeError when that does not come."""
@@ -87,18 +94,19 @@ class SessionCluster(FlinkCluster):
         self._java("job-manager", "384m", "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint")
         for number in range(self._task_managers):
             self.start_task_manager(number)
-        self._start_beam(f"127.0.0.1:{self._rest_port}", heap="384m")
+            self._start_pool(number)
+        self._start_job_server(f"127.0.0.1:{self._rest_port}")
         self._until(lambda: self.get("/overview")["slots-total"] >= self._slots * self._task_managers, "job-manager")
 
     def pipeline_options(self, parallelism: int = 2) -> list[str]:
         """The options that run a pipeline here."""
-        options = [flag for flag in super().pipeline_options() if not flag.startswith("--sdk_worker_parallelism")]
-        return [*options, f"--parallelism={parallelism}", "--sdk_worker_parallelism=1"]
+        return [*super().pipeline_options(), f"--parallelism={parallelism}"]
 
     def start_task_manager(self, number: int = 0) -> None:
         """Starts one that is not running. Does not wait until the cluster knows it."""
         main = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
-        self._java(_name(number), "384m", main, "-XX:MaxMetaspaceSize=256m")
+        options = ("-XX:MaxMetaspaceSize=256m", f"-Djdk.net.hosts.file={self._hosts(number)}")
+        self._java(_name(number), "384m", main, *options)
 
     def kill_task_manager(self, number: int = 0) -> None:
         """SIGKILLs one."""
