@@ -60,13 +60,13 @@ class Arrivals:
                     self.seen.setdefault(int(row["id"].split("-")[1]), now)
 
     def delays(self, restarts: Restarts) -> tuple[list[float], list[float]]:
-        """How long files took that were closed while the job was running, and those that were closed during a restart."""
+        """How long files took that no restart came upon on their way, and the others."""
         running: list[float] = []
         restarting: list[float] = []
         for number, seen in self.seen.items():
             if number in self.closed:
                 closed = self.closed[number]
-                (restarting if restarts.cover(closed) else running).append(seen - closed)
+                (restarting if restarts.overlap(closed, seen) else running).append(seen - closed)
         return running, restarting
 
 
@@ -95,7 +95,7 @@ class Restarts:
         while not stopping.is_set() or self._begun:
             time.sleep(0.5)
             asked = time.time()
-            if not self._up():
+            if not self.job_is_up():
                 self._begun = self._begun or self._last_up or asked
                 self._noticed = True
             elif self._begun and self._noticed:
@@ -104,10 +104,11 @@ class Restarts:
             elif not self._begun:
                 self._last_up = asked
 
-    def cover(self, moment: float) -> bool:
-        return any(start <= moment <= end for start, end in self.periods)
+    def overlap(self, begin: float, end: float) -> bool:
+        return any(start <= end and begin <= over for start, over in self.periods)
 
-    def _up(self) -> bool:
+    def job_is_up(self) -> bool:
+        """Whether all tasks run; not so while they are being started."""
         try:
             job = self.cluster.get(f"/jobs/{self.job}")
         except (OSError, RuntimeError):
@@ -140,6 +141,8 @@ def main() -> int:
         while not (jobs := cluster.jobs("RUNNING")):
             time.sleep(1)
         restarts = Restarts(cluster, jobs[0])
+        while not restarts.job_is_up():
+            time.sleep(1)
         threads = [
             threading.Thread(target=arrivals.write, daemon=True),
             threading.Thread(target=arrivals.watch, args=(client,), daemon=True),
@@ -171,8 +174,8 @@ def main() -> int:
         print(f"{len(arrivals.closed)} files, exit code {code}")
         running, restarting = arrivals.delays(restarts)
         print(f"closed to visible: {_percentiles(running + restarting)}")
-        print(f"closed while the job was running: {_percentiles(running)}")
-        print(f"closed during a restart: {_percentiles(restarting)}")
+        print(f"the job ran all the time: {_percentiles(running)}")
+        print(f"a restart came upon them: {_percentiles(restarting)}")
         print(f"bytes of the last checkpoint, minute by minute: {', '.join(f'{size:,}' for size in sizes)}")
         found = wrongs(client, arrivals.dataset)
         print("\n".join(found) or "every event once")
