@@ -208,6 +208,8 @@ MAX_LOAD_DELAY = Option(
 LOADS_IN_FLIGHT = Option(
     "loads_in_flight", whole, 8, "with streaming: loads begun and not finished; at so many nothing is taken up", "", "N"
 )
+STREAMED = (STREAMING, POLL_INTERVAL, MAX_LOAD_DELAY, LOADS_IN_FLIGHT)
+"""What a streaming job has beside `INGEST`."""
 METRICS_PORT = Option(
     "metrics_port",
     whole,

@@ -193,25 +193,42 @@ def test_the_launcher_of_a_flex_template_gets_its_job_even_when_nothing_is_pendi
     assert written["name"] == "observability" and SECRET not in place.read_text()
 
 
-def test_the_launcher_starts_the_program_with_parameters_as_options(
-    line: CommandLine, events: Path, service: DataflowService, tmp_path: Path
-) -> None:
-    place = tmp_path / "launches/job_object"
+def launch(line: CommandLine, place: Path, *parameters: str) -> subprocess.CompletedProcess[str]:
+    """Runs what the launcher of a Flex Template runs, which writes a job to a place."""
     place.parent.mkdir()
     program = ROOT / "templates/dataflow/launch.py"
-    parameters = [f"--input={events}", "--reload=true", "--delete_after_process=false", f"--template_location={place}"]
     environment = {**os.environ, **line.environment, IN_LAUNCHER: str(program), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, program, *parameters, *line.connection],
+    return subprocess.run(
+        [sys.executable, program, *parameters, f"--template_location={place}", *line.connection],
         capture_output=True,
         text=True,
         env=environment,
         timeout=PATIENCE_S,
         check=False,
     )
+
+
+def test_the_launcher_starts_the_program_with_parameters_as_options(
+    line: CommandLine, events: Path, service: DataflowService, tmp_path: Path
+) -> None:
+    place = tmp_path / "launches/job_object"
+    done = launch(line, place, f"--input={events}", "--reload=true", "--delete_after_process=false")
     assert done.returncode == 0, done.stderr
     assert "a job is written for the launcher to submit, for 2 files" in done.stdout
-    assert json.loads(place.read_text())["name"] == "observability" and service.asked == []
+    written = json.loads(place.read_text())
+    assert written["environment"]["version"]["job_type"] == "FNAPI_BATCH"
+    assert written["name"] == "observability" and service.asked == []
+
+
+def test_the_launcher_of_the_streaming_template_writes_a_streaming_job(
+    line: CommandLine, events: Path, service: DataflowService, tmp_path: Path
+) -> None:
+    place = tmp_path / "launches/job_object"
+    done = launch(line, place, f"--input={events}", "--streaming=true", "--poll_interval=30s", "--reload=false")
+    assert done.returncode == 0, done.stderr
+    assert "a job is written for the launcher to submit, looks for files every 30 s" in done.stdout
+    assert json.loads(place.read_text())["environment"]["version"]["job_type"] == "FNAPI_STREAMING"
+    assert service.asked == []
 
 
 REFUSED = [

@@ -1,4 +1,4 @@
-"""The parameters of the Dataflow template, from the options of `ingest`. Run as a program it writes metadata.json."""
+"""The parameters of the Dataflow templates, from the options of `ingest`. Run as a program it writes their metadata."""
 
 from __future__ import annotations
 
@@ -7,9 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from beam_pipeline.option_values import number, whole
-from beam_pipeline.options import INGEST, Option
+from beam_pipeline.options import INGEST, STREAMED, STREAMING, Option
 
-METADATA = Path(__file__).parents[2] / "templates" / "dataflow" / "metadata.json"
+_DIRECTORY = Path(__file__).parents[2] / "templates" / "dataflow"
+METADATA = {"batch": _DIRECTORY / "metadata.json", "streaming": _DIRECTORY / "metadata-streaming.json"}
+BATCH_ONLY = ("max_files", "page_files", "max_attempts")
+"""What bounds a run, or counts runs."""
+OPTIONS = {"batch": INGEST, "streaming": (*(one for one in INGEST if one.name not in BATCH_ONLY), *STREAMED)}
+NAMES = {"batch": "Observability events to ClickHouse", "streaming": "Observability events to ClickHouse, streaming"}
+DESCRIPTIONS = {
+    "batch": (
+        "Loads the pending JSONL files of traces, spans, logs, metrics and scores below a bucket's directory into "
+        "ClickHouse, each line exactly once, and ends"
+    ),
+    "streaming": (
+        "Looks again and again for JSONL files of traces, spans, logs, metrics and scores below a bucket's directory and loads "
+        "them into ClickHouse, each line exactly once"
+    ),
+}
 REQUIRED = {"input": r"^gs://.+$", "clickhouse_url": r"^https?://.+$"}
 """Parameters that must be given, and what they look like where the workers are on other machines."""
 PATTERNS = REQUIRED | {"clickhouse_password_from": r"^(gcp-secret:projects/.+|file:/.+|env:[A-Za-z_][A-Za-z0-9_]*)$"}
@@ -27,23 +42,30 @@ IMAGE = {
     "isOptional": False,
     "paramType": "TEXT",
 }
+STREAMING_JOB = {
+    "name": STREAMING.name,
+    "label": "Streaming",
+    "helpText": "true: this template is for streaming jobs",
+    "isOptional": False,
+    "paramType": "TEXT",
+    "regexes": ["^true$"],
+}
 
 
-def metadata() -> dict[str, Any]:
-    """What Google's service and its console are told of the template."""
+def metadata(kind: str) -> dict[str, Any]:
+    """What Google's service and its console are told of the template for `batch` or `streaming` jobs."""
     return {
-        "name": "Observability events to ClickHouse",
-        "description": (
-            "Loads the pending JSONL files of traces, spans, logs, metrics and scores below a bucket's directory into "
-            "ClickHouse, each line exactly once, and ends"
-        ),
-        "streaming": False,
-        "parameters": [*map(parameter, INGEST), IMAGE],
+        "name": NAMES[kind],
+        "description": DESCRIPTIONS[kind],
+        "streaming": kind == "streaming",
+        "parameters": [*map(parameter, OPTIONS[kind]), IMAGE],
     }
 
 
 def parameter(option: Option) -> dict[str, Any]:
     """One option as a parameter of a template."""
+    if option is STREAMING:
+        return STREAMING_JOB
     kind = {None: "BOOLEAN", whole: "NUMBER", number: "NUMBER"}.get(option.parse, "TEXT")
     words = option.name.replace("_", " ").replace("clickhouse", "ClickHouse")
     found: dict[str, Any] = {
@@ -62,8 +84,9 @@ def parameter(option: Option) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Writes the file."""
-    METADATA.write_text(json.dumps(metadata(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Writes the files."""
+    for kind, path in METADATA.items():
+        path.write_text(json.dumps(metadata(kind), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

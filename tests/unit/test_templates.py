@@ -22,7 +22,7 @@ from beam_pipeline.cli import COMMANDS, _read, load_command
 from beam_pipeline.commands.base import Invocation
 from beam_pipeline.dataflow import launcher_arguments
 from beam_pipeline.options import CONNECTION, INGEST, INPUT, OptionsError, clickhouse_config, ingest_config, read_values
-from tests.support.template_metadata import IMAGE, METADATA, REQUIRED, metadata
+from tests.support.template_metadata import IMAGE, METADATA, OPTIONS, REQUIRED, STREAMING_JOB, metadata
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = ROOT / "templates"
@@ -47,29 +47,37 @@ def complaints(*command: str | Path) -> str:
 # The Dataflow template
 
 
-def test_the_parameters_of_the_template_are_the_options() -> None:
+KINDS = pytest.mark.parametrize("kind", ["batch", "streaming"])
+
+
+@KINDS
+def test_the_parameters_of_the_template_are_the_options(kind: str) -> None:
     """When this fails: python -m tests.support.template_metadata"""
-    assert json.loads(text_of(METADATA)) == metadata()
+    assert json.loads(text_of(METADATA[kind])) == metadata(kind)
 
 
-def test_the_metadata_is_what_google_understands() -> None:
-    parsed = TemplateMetadata.from_json(text_of(METADATA), ignore_unknown_fields=False)
+@KINDS
+def test_the_metadata_is_what_google_understands(kind: str) -> None:
+    parsed = TemplateMetadata.from_json(text_of(METADATA[kind]), ignore_unknown_fields=False)
     parameters = {parameter.name: parameter for parameter in parsed.parameters}
-    assert [*parameters] == [*(option.name for option in INGEST), IMAGE["name"]]
-    assert {name for name, one in parameters.items() if not one.is_optional} == {*REQUIRED, IMAGE["name"]}
+    assert [*parameters] == [*(option.name for option in OPTIONS[kind]), IMAGE["name"]]
+    required = {*REQUIRED, IMAGE["name"]} | ({STREAMING_JOB["name"]} if kind == "streaming" else set())
+    assert {name for name, one in parameters.items() if not one.is_optional} == required
+    assert parsed.streaming == (kind == "streaming")
     assert parameters["reload"].param_type == ParameterType.BOOLEAN
     assert all(one.label and one.help_text and one.param_type for one in parsed.parameters)
 
 
-def test_the_defaults_in_the_metadata_mean_what_the_options_mean() -> None:
-    given = [f"--{one['name']}={one['defaultValue']}" for one in metadata()["parameters"] if "defaultValue" in one]
-    values, rest = read_values(INGEST, launcher_arguments(given, INGEST))
+@KINDS
+def test_the_defaults_in_the_metadata_mean_what_the_options_mean(kind: str) -> None:
+    given = [f"--{one['name']}={one['defaultValue']}" for one in metadata(kind)["parameters"] if "defaultValue" in one]
+    values, rest = read_values(OPTIONS[kind], launcher_arguments(given, OPTIONS[kind]))
     assert rest == [] and len(given) > 15
-    assert values == read_values(INGEST, [])[0]
+    assert values == read_values(OPTIONS[kind], [])[0]
 
 
 def test_the_patterns_in_the_metadata_take_what_is_right_and_nothing_else() -> None:
-    patterns = {one["name"]: one["regexes"][0] for one in metadata()["parameters"] if "regexes" in one}
+    patterns = {one["name"]: one["regexes"][0] for one in metadata("batch")["parameters"] if "regexes" in one}
     right = {
         "input": "gs://events/observability",
         "clickhouse_url": "https://clickhouse.example.com:8443",
@@ -84,7 +92,7 @@ def test_the_patterns_in_the_metadata_take_what_is_right_and_nothing_else() -> N
 def test_the_request_of_the_scheduler_is_one_that_google_and_we_understand() -> None:
     text = text_of(TEMPLATES / "dataflow" / "launch.json")
     launch = LaunchFlexTemplateRequest.from_json(text, ignore_unknown_fields=False).launch_parameter
-    named = {one["name"]: one for one in metadata()["parameters"]}
+    named = {one["name"]: one for one in metadata("batch")["parameters"]}
     given = dict(launch.parameters)
     assert set(given) <= set(named) and {name for name, one in named.items() if not one["isOptional"]} <= set(given)
     patterns = {name: pattern for name in given for pattern in named[name].get("regexes", [])}
@@ -101,13 +109,13 @@ def test_the_request_of_the_scheduler_is_one_that_google_and_we_understand() -> 
     [
         (["--reload=true", "--input=gs://b/d"], ["--reload", "--input=gs://b/d"]),
         (["--reload=false", "--delete_after_process=True"], ["--delete_after_process"]),
-        (["--project=p", "--streaming=true"], ["--project=p", "--streaming=true"]),
+        (["--project=p", "--streaming=true"], ["--project=p", "--streaming"]),
         (["--reload=maybe"], ["--reload=maybe"]),
         (["--reload"], ["--reload"]),
     ],
 )
 def test_switches_of_the_launcher_have_a_value(given: list[str], found: list[str]) -> None:
-    assert launcher_arguments(given, INGEST) == found
+    assert launcher_arguments(given, OPTIONS["streaming"]) == found
 
 
 def test_a_switch_with_any_other_value_is_still_an_error() -> None:
