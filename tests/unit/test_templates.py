@@ -199,7 +199,8 @@ def _from_kubernetes() -> Iterator[tuple[str, str]]:
 
 
 def _from_compose() -> Iterator[tuple[str, str]]:
-    yield "compose", shlex.join(yaml.safe_load(text_of(COMPOSE))["services"]["worker"]["command"])
+    for name in ("worker", "submit"):
+        yield f"compose-{name}", shlex.join(yaml.safe_load(text_of(COMPOSE))["services"][name]["command"])
 
 
 SOURCES: list[Callable[[], Iterator[tuple[str, str]]]] = [
