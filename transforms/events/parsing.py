@@ -1,7 +1,8 @@
 """Lines of JSON become Arrow rows by table and month; a line that cannot is rejected, alone, with the reason.
 
-Everything is done for whole chunks at a time, since work per event in Python is what costs: msgspec decodes all lines of
-a file in one call, and columns are made and checked as columns. Only when that fails is a file looked at line by line.
+Everything is done for whole chunks at a time, since work per event in Python is what costs. The parser in Rust takes the
+lines that are plainly good, where it is built. All others are decoded by msgspec in one call a file, and columns are made
+and checked as columns; only when that fails are they looked at line by line.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -19,9 +20,13 @@ import pyarrow as pa
 
 from transforms.events import EVENT_TYPES, STRUCTS, LineSource
 from transforms.events.columns import Fallback, InvalidEvents, columns, problem
+from transforms.events.compiled import Left, line_parser
 from transforms.events.decode_line import decode_line, decoder
 from transforms.events.schemas import REJECTED_SCHEMA, SEQUENCE
 from transforms.events.times import months
+
+if TYPE_CHECKING:
+    from transforms.events._line_parser import LineParser
 
 _NEWLINE, _RETURN, _OPEN, _CLOSE = b"\n\r{}"
 _BOM = b"\xef\xbb\xbf"
@@ -66,10 +71,12 @@ class _Segment:
 
     data: bytes
     source: LineSource
-    lines: int
+    lines: int = 0
     events: list[Any] = field(default_factory=list)
     bad: dict[int, str] = field(default_factory=dict)
     """Reasons by the number of the non-blank line, from 0."""
+    places: Sequence[Left] | None = None
+    """Where each of its lines is in what `source` tells of, when there are others between them."""
 
     @cached_property
     def kinds(self) -> set[type[Any]]:
@@ -88,18 +95,32 @@ class _Segment:
 
     def sequence(self, struct: type[Any]) -> npt.NDArray[np.uint32]:
         """`SEQUENCE` of its events of one type. A line is at least a byte, so that no later segment begins as low."""
-        numbers = np.fromiter(self.good(), np.uint32) if self.bad else np.arange(self.lines, dtype=np.uint32)
+        numbers = np.arange(self.lines) if self.places is None else np.array([place[3] for place in self.places])
+        if self.bad:
+            numbers = numbers[np.fromiter(self.good(), np.int64)]
         if self.kinds != {struct}:
             numbers = numbers[np.fromiter((event.__class__ is struct for event in self.events), bool)]
-        sequence: npt.NDArray[np.uint32] = numbers + np.uint32(self.source.sequence)
+        sequence: npt.NDArray[np.uint32] = numbers.astype(np.uint32) + np.uint32(self.source.sequence)
         return sequence
+
+    def place(self, line: int, offset: int, number: int) -> tuple[int, int]:
+        """Number in the file and offset there of a line that is at `line` and `offset` in `data`."""
+        if self.places is not None:
+            offset, _, line, _ = self.places[number]
+        return self.source.line + line, self.source.offset + offset
 
 
 class ChunkParser:
-    """Parses the lines of several files together. Lines longer than `max_line_bytes` are rejected. Not for threads."""
+    """Parses the lines of several files together. Not for threads.
 
-    def __init__(self, max_line_bytes: int = 8 * 1024 * 1024) -> None:
+    Args:
+        max_line_bytes: longer lines are rejected.
+        compiled: whether the parser in Rust takes part where it is built. Rows and reasons are the same without it.
+    """
+
+    def __init__(self, max_line_bytes: int = 8 * 1024 * 1024, *, compiled: bool = True) -> None:
         self._max_line_bytes = max_line_bytes
+        self._compiled = line_parser(max_line_bytes) if compiled else None
         self._lines = 0
         self._segments: list[_Segment] = []
         self._bytes = 0
@@ -107,10 +128,13 @@ class ChunkParser:
         self._rejected: list[dict[str, Any]] = []
 
     def add(self, data: bytes, source: LineSource) -> AddedLines:
-        """Takes whole lines of one file: the last one may lack its newline."""
+        """Takes whole lines of one file: the last one may lack its newline. `source.sequence` grows from call to call."""
         before = self._lines
         for start, end in groups(data):
-            self._add(data[start:end] if end - start < len(data) else data, source)
+            if self._compiled is not None:
+                self._take(self._compiled, data, start, end, source)
+            else:
+                self._decode(_Segment(data[start:end] if end - start < len(data) else data, source))
             newlines = data.count(b"\n", start, end) if end < len(data) else 0
             length = end - start
             source = replace(
@@ -124,17 +148,28 @@ class ChunkParser:
         batches, self._batches = self._batches, {}
         rejected, self._rejected = self._rejected, []
         lines, self._lines = self._lines, 0
+        rows = {key: pa.concat_batches(batches.pop(key)) for key in list(batches)}
+        for event_type, month, taken in self._compiled.finish() if self._compiled is not None else ():
+            key, batch = (event_type, month), pa.record_batch(taken)
+            rows[key] = _in_order(batch, rows[key]) if key in rows else batch
         return ParsedChunk(
             lines,
-            {key: pa.concat_batches(batches.pop(key)) for key in sorted(batches)},
+            {key: rows.pop(key) for key in sorted(rows)},
             pa.RecordBatch.from_pylist(rejected, REJECTED_SCHEMA) if rejected else None,
         )
 
-    def _add(self, data: bytes, source: LineSource) -> None:
-        if not data:
-            return
-        lines = self._regular_lines(data)
-        segment = _Segment(data, source, lines)
+    def _take(self, compiled: LineParser, data: bytes, start: int, end: int, source: LineSource) -> None:
+        """Has lines parsed in Rust, and decodes those that it leaves."""
+        taken, left = compiled.add(data, start, end, source.project_id, source.recorded_at_ms, source.sequence)
+        self._lines += taken
+        if left:
+            places = [(first - start, last - start, newlines, number) for first, last, newlines, number in left]
+            lines = b"\n".join([data[first:last] for first, last, _, _ in left])
+            self._decode(_Segment(lines, source, places=places))
+
+    def _decode(self, segment: _Segment) -> None:
+        data = segment.data
+        lines = segment.lines = self._regular_lines(data)
         if lines and (data.isascii() or _is_utf8(data)):
             try:
                 segment.events = decoder.decode_lines(data)
@@ -275,6 +310,12 @@ def _rows(
         yield (event_type, int(month)), batch.filter(pa.array(by_month == month))
 
 
+def _in_order(some: pa.RecordBatch, others: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows of both in the order of their lines."""
+    both = pa.concat_batches([some, others])
+    return both.take(pa.array(np.argsort(both.column(SEQUENCE.name).to_numpy(), kind="stable")))
+
+
 def _events(struct: type[Any], segments: Sequence[_Segment]) -> list[Any]:
     return [event for segment in segments for event in segment.of(struct)]
 
@@ -313,11 +354,12 @@ def _rejected(segments: Sequence[_Segment]) -> list[dict[str, Any]]:
             if number in segment.bad:
                 kind = _TYPE.search(content[:1_000_000])
                 event_type = kind[1].decode() if kind else ""
+                in_file, in_bytes = segment.place(line, offset, number)
                 found.append(
                     {
                         "file": segment.source.path,
-                        "line": segment.source.line + line,
-                        "byte_offset": segment.source.offset + offset,
+                        "line": in_file,
+                        "byte_offset": in_bytes,
                         "event_type": event_type if event_type in EVENT_TYPES else "",
                         "project_id": segment.source.project_id,
                         "reason": segment.bad[number],

@@ -17,7 +17,7 @@ from transforms.events.types import MAX_MS, MIN_MS
 
 Milliseconds = npt.NDArray[np.int64]
 
-_MISTAKEN: Mapping[str, tuple[int, int]] = {
+MISTAKEN: Mapping[str, tuple[int, int]] = {
     "a date": (19_000_101, 22_991_232),
     "seconds": (10**9, 10**10),
     "microseconds": (10**15, 10**16),
@@ -63,7 +63,7 @@ def time_problem(value: Any) -> str:
 
 
 def _looks_like(number: int | float) -> str | None:
-    return next((what for what, (start, end) in _MISTAKEN.items() if start <= number < end), None)
+    return next((what for what, (start, end) in MISTAKEN.items() if start <= number < end), None)
 
 
 def is_in_range(milliseconds: int) -> bool:
@@ -131,7 +131,7 @@ def _parse_numbers(values: Sequence[int | float], *, whole_numbers: bool) -> Mil
     except OverflowError:
         return None
     good = (whole >= MIN_MS) & (whole <= MAX_MS)
-    for start, end in (_MISTAKEN["a date"], _MISTAKEN["seconds"]):  # the others are out of range
+    for start, end in (MISTAKEN["a date"], MISTAKEN["seconds"]):  # the others are out of range
         good &= (whole < start) | (whole >= end)
     return whole.astype(np.int64) if good.all() else None
 

@@ -1,0 +1,216 @@
+//! The values of a line, checked, and the columns that they are appended to.
+
+use arrow_array::builder::{
+    BinaryBuilder, Float64Builder, Int64Builder, StringBuilder, TimestampMillisecondBuilder, UInt32Builder,
+};
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::ArrowError;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::fields::{EventType, Field, Kind, Times};
+use crate::scan::Slots;
+use crate::times;
+
+/// What stands in for fields that an event may lack.
+pub struct Source<'a> {
+    pub project_id: &'a str,
+    pub recorded_at_ms: i64,
+}
+
+pub enum Value<'a> {
+    Null,
+    Text(Cow<'a, str>),
+    Json(&'a [u8]),
+    Integer(i64),
+    Number(f64),
+}
+
+/// Fills `values` with one value for each field, and returns the month. None when Python has to look at the line.
+pub fn values<'a>(
+    event_type: &'a EventType,
+    outer: &Slots<'a>,
+    inner: &Slots<'a>,
+    source: &Source<'a>,
+    times: &Times,
+    values: &mut Vec<Value<'a>>,
+) -> Option<i32> {
+    values.clear();
+    for field in &event_type.fields {
+        let value = if inner.is_present() {
+            // What is beside the data has to be of its type, too, but is not used.
+            if field.flat.iter().any(|name| outer.get(*name).is_some_and(|text| !may_be_beside_data(field, text))) {
+                return None;
+            }
+            value_of(field, &field.enveloped, inner, source, times)?
+        } else {
+            value_of(field, &field.flat, outer, source, times)?
+        };
+        values.push(value);
+    }
+    if let Some((start, end)) = event_type.ends
+        && let (Value::Integer(start), Value::Integer(end)) = (&values[start], &values[end])
+    {
+        let elapsed = end - start;
+        for (field, value) in event_type.fields.iter().zip(values.iter_mut()) {
+            if field.kind == Kind::Duration && matches!(value, Value::Null) {
+                *value = Value::Integer(elapsed);
+            }
+        }
+    }
+    match values[event_type.time] {
+        Value::Integer(milliseconds) => Some(times::month(milliseconds)),
+        _ => None,
+    }
+}
+
+fn may_be_beside_data(field: &Field, text: &str) -> bool {
+    match field.kind {
+        Kind::Json => true,
+        Kind::RequiredNumber | Kind::Number | Kind::Duration => false,
+        _ => field.choices.is_none() && plain_text(text).is_some(),
+    }
+}
+
+fn value_of<'a>(
+    field: &'a Field,
+    names: &[u8],
+    slots: &Slots<'a>,
+    source: &Source<'a>,
+    times: &Times,
+) -> Option<Value<'a>> {
+    let mut given = names.iter().filter_map(|name| slots.get(*name));
+    let text = given.next();
+    if given.next().is_some() {
+        return None; // both names for one thing
+    }
+    let Some(text) = text else {
+        return match field.kind {
+            Kind::Nullable | Kind::Number | Kind::Time | Kind::Duration => Some(Value::Null),
+            Kind::Text => std::str::from_utf8(&field.default).ok().map(|text| Value::Text(text.into())),
+            Kind::Json => Some(Value::Json(&field.default)),
+            Kind::Project => Some(Value::Text(source.project_id.into())),
+            Kind::Recorded => times.in_range(source.recorded_at_ms).map(Value::Integer),
+            Kind::Identity | Kind::RequiredText | Kind::RequiredNumber | Kind::RequiredTime => None,
+        };
+    };
+    match field.kind {
+        Kind::Json => Some(Value::Json(text.as_bytes())),
+        Kind::RequiredNumber | Kind::Number => number(text).map(Value::Number),
+        Kind::Duration => duration(text).map(Value::Integer),
+        Kind::RequiredTime | Kind::Time | Kind::Recorded => time(text, times).map(Value::Integer),
+        Kind::Identity | Kind::Project => unescaped(text).filter(|text| !text.is_empty()).map(Value::Text),
+        Kind::RequiredText | Kind::Text | Kind::Nullable => match &field.choices {
+            None => unescaped(text).map(Value::Text),
+            Some(choices) => plain_text(text)
+                .filter(|text| choices.iter().any(|choice| choice == text))
+                .map(|text| Value::Text(text.into())),
+        },
+    }
+}
+
+/// A text without escapes.
+fn plain_text(json: &str) -> Option<&str> {
+    let text = json.strip_prefix('"')?.strip_suffix('"')?;
+    memchr::memchr(b'\\', text.as_bytes()).is_none().then_some(text)
+}
+
+/// A text. Half a character, which JavaScript escapes so, is left to Python.
+fn unescaped(json: &str) -> Option<Cow<'_, str>> {
+    plain_text(json).map(Cow::Borrowed).or_else(|| serde_json::from_str(json).ok().map(Cow::Owned))
+}
+
+/// A whole number of at most `digits` digits, as it is exact in every representation. `-0` is none.
+fn integer(json: &str, digits: usize) -> Option<i64> {
+    let unsigned = json.strip_prefix('-').unwrap_or(json);
+    let whole = unsigned.len() <= digits && unsigned.bytes().all(|byte| byte.is_ascii_digit());
+    whole.then(|| json.parse().ok()).flatten().filter(|number| *number != 0 || json == "0")
+}
+
+fn is_whole(json: &str) -> bool {
+    !json.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E'))
+}
+
+fn fraction(json: &str) -> Option<f64> {
+    let starts_so = json.starts_with(|first: char| first == '-' || first.is_ascii_digit());
+    (starts_so && !is_whole(json)).then(|| json.parse().ok()).flatten().filter(|number: &f64| number.is_finite())
+}
+
+fn number(json: &str) -> Option<f64> {
+    integer(json, 15).map(|number| number as f64).or_else(|| fraction(json))
+}
+
+/// Rounded down, like a time.
+fn duration(json: &str) -> Option<i64> {
+    let exact = |number: &f64| number.abs() < 9_007_199_254_740_992.0;
+    integer(json, 18).or_else(|| fraction(json).filter(exact).map(|number| number.floor() as i64))
+}
+
+fn time(json: &str, times: &Times) -> Option<i64> {
+    match plain_text(json) {
+        Some(text) => times::parse(text).and_then(|milliseconds| times.in_range(milliseconds)),
+        None => integer(json, 18).and_then(|milliseconds| times.plausible(milliseconds)),
+    }
+}
+
+enum Builder {
+    Text(StringBuilder),
+    Json(BinaryBuilder),
+    Time(TimestampMillisecondBuilder),
+    Integer(Int64Builder),
+    Number(Float64Builder),
+}
+
+/// Rows of one event type and one month.
+pub struct Rows {
+    builders: Vec<Builder>,
+    sequence: UInt32Builder,
+}
+
+impl Rows {
+    pub fn new(event_type: &EventType) -> Self {
+        let builder = |field: &Field| match field.kind {
+            Kind::RequiredNumber | Kind::Number => Builder::Number(Float64Builder::new()),
+            Kind::RequiredTime | Kind::Time | Kind::Recorded => {
+                Builder::Time(TimestampMillisecondBuilder::new().with_timezone("UTC"))
+            }
+            Kind::Duration => Builder::Integer(Int64Builder::new()),
+            Kind::Json => Builder::Json(BinaryBuilder::new()),
+            _ => Builder::Text(StringBuilder::new()),
+        };
+        Self { builders: event_type.fields.iter().map(builder).collect(), sequence: UInt32Builder::new() }
+    }
+
+    pub fn append(&mut self, values: &[Value], sequence: u32) {
+        for (builder, value) in self.builders.iter_mut().zip(values) {
+            match (builder, value) {
+                (Builder::Text(builder), Value::Text(text)) => builder.append_value(text),
+                (Builder::Json(builder), Value::Json(text)) => builder.append_value(text),
+                (Builder::Time(builder), Value::Integer(number)) => builder.append_value(*number),
+                (Builder::Integer(builder), Value::Integer(number)) => builder.append_value(*number),
+                (Builder::Number(builder), Value::Number(number)) => builder.append_value(*number),
+                (Builder::Text(builder), _) => builder.append_null(),
+                (Builder::Json(builder), _) => builder.append_null(),
+                (Builder::Time(builder), _) => builder.append_null(),
+                (Builder::Integer(builder), _) => builder.append_null(),
+                (Builder::Number(builder), _) => builder.append_null(),
+            }
+        }
+        self.sequence.append_value(sequence);
+    }
+
+    pub fn finish(mut self, event_type: &EventType) -> Result<RecordBatch, ArrowError> {
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.builders.len() + 1);
+        for builder in &mut self.builders {
+            columns.push(match builder {
+                Builder::Text(builder) => Arc::new(builder.finish()),
+                Builder::Json(builder) => Arc::new(builder.finish()),
+                Builder::Time(builder) => Arc::new(builder.finish()),
+                Builder::Integer(builder) => Arc::new(builder.finish()),
+                Builder::Number(builder) => Arc::new(builder.finish()),
+            });
+        }
+        columns.push(Arc::new(self.sequence.finish()));
+        RecordBatch::try_new(event_type.schema.clone(), columns)
+    }
+}
