@@ -374,6 +374,7 @@ class IngestionWorker:
             config,
             ttl_days=dict(status.ttl_days),
             first_version_ms=_versions_from(tail),
+            bundles_may_repeat=not self._is_local(),
         )
         run.enter_context(shared_lease(config, self.client, config.journal(self.client)))
         return config

@@ -78,6 +78,8 @@ class IngestConfig:
     """Bytes of files that are read, parsed and inserted at a time: memory grows with it, inserts get fewer and larger."""
     block_rows: int = 250_000
     """Rows in an insert."""
+    bundles_may_repeat: bool = True
+    """Whether the runner may run a bundle again. Where it does not, an insert that succeeds at once needs no second look."""
     inserts_in_flight: int = 2
     """Inserts under way at once per worker, each holding a block in memory."""
     max_line_bytes: int = 8 * MIB

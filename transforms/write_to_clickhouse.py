@@ -122,7 +122,13 @@ class _WriteBlocksFn(RunFn):
     def _insert(self, block: RowBlock, acknowledged: bool) -> tuple[bool, int]:
         started = time.perf_counter()
         self.lease.check(block.load_id, block.attempt)
-        inserted = insert_block(self.client, block, acknowledged=acknowledged, ttl_days=self.config.ttl_days)
+        inserted = insert_block(
+            self.client,
+            block,
+            acknowledged=acknowledged,
+            may_repeat=self.config.bundles_may_repeat,
+            ttl_days=self.config.ttl_days,
+        )
         return inserted, microseconds_since(started)
 
     def _take_ended(self, keep: int) -> Iterator[WindowedValue]:
@@ -159,9 +165,10 @@ class WriteToClickHouse(beam.PTransform):  # type: ignore[misc]
     """Inserts blocks that the server does not have yet.
 
     Input: the `RowBlock`s of a load, then its `ParsedLoad`. An element of the output is the `ParsedLoad`, once every
-    insert of the load is acknowledged and its rows are seen in the table, or one has failed for good (then with the
-    error). A retry repeats inserts under the same deduplication tokens; for a load that may be older than those are
-    remembered, the server is asked what it has of it, by receipts, and only what is missing is inserted.
+    insert of the load is acknowledged, or one has failed for good (then with the error). Rows of inserts that may have been
+    repeated are looked for in the table. A retry repeats inserts under the same deduplication tokens; for a load that may
+    be older than those are remembered, the server is asked what it has of it, by receipts, and only what is missing is
+    inserted.
     """
 
     config: IngestConfig

@@ -54,8 +54,9 @@ def test_an_insert_with_a_token_is_repeated_and_is_there_once(
 ) -> None:
     fault = endpoint.fault(kind, INSERT, when=when, times=2, **options)
     with table.connect() as client:
-        client.insert("t", ONE, token="t")
+        assert client.insert("t", ONE, token="t"), "that it was repeated"
         assert (endpoint.struck(fault), count(client)) == (2, 1)
+        assert not client.insert("t", ONE, token="t")
 
 
 @pytest.mark.parametrize(("when", "rows"), [("before", 0), ("after", 1)])

@@ -55,6 +55,28 @@ def test_a_new_block(client: ClickHouse) -> None:
     assert counts(client) == (3, 3, 3)
 
 
+def test_one_that_nobody_can_have_inserted_before_is_one_statement(client: ClickHouse) -> None:
+    before = client.statements
+    assert insert_block(client, block(*THREE), may_repeat=False)
+    assert client.statements - before == 1
+    assert counts(client) == (3, 3, 3)
+
+
+@pytest.mark.parametrize("why", ["the runner may repeat it", "the load was tried before", "the insert was repeated"])
+def test_one_whose_token_is_known_and_whose_rows_are_not(
+    client: ClickHouse, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """As a server leaves it that dies between the two."""
+    insert_block(client, block(*THREE))
+    client.command(f"TRUNCATE TABLE {TRACES.table}")
+    if why == "the insert was repeated":
+        insert = client.insert
+        monkeypatch.setattr(client, "insert", lambda *args, **options: [insert(*args, **options)] != [])
+    resumed = why == "the load was tried before"
+    assert insert_block(client, block(*THREE, resumed=resumed), may_repeat=why == "the runner may repeat it")
+    assert counts(client) == (3, 3, 3)
+
+
 def test_one_that_is_there_already(client: ClickHouse) -> None:
     insert_block(client, block(*THREE))
     assert not insert_block(client, block(*THREE, resumed=True), acknowledged=True)

@@ -69,7 +69,7 @@ def test_250_small_files_of_all_types_and_many_projects(
     total, blocks = statements(endpoint, before)
     assert (result.files_processed, result.loads, result.errors) == (250, 1, [])
     assert blocks == 5 and result.statements == total
-    assert total - 2 * blocks <= 30
+    assert total - blocks <= 26
     assert wrongs(worker.client, dataset) == []
 
 
@@ -86,7 +86,7 @@ def test_many_loads_and_months_are_assigned_by_one_entry_and_committed_in_groups
     assert len(entries) == 1
     groups = len(endpoint.requests("receipt AS load_block"))
     assert groups < 24
-    assert total <= 24 + 2 * blocks + 24 + 6 * groups
+    assert total <= 24 + blocks + 24 + 6 * groups
 
 
 def test_nothing_to_do_takes_two_statements_beside_the_checks_at_the_start(

@@ -3,7 +3,8 @@
 A deduplication token alone does not give that. ClickHouse writes the token down before it commits the part: a server that
 dies between the two takes a repeated insert for a duplicate and drops it, with success. One that dies between the table and
 the rollup has the rows without their receipt, and past the deduplication window a repeated insert would count again. So
-after an insert it is looked whether the rows are there, and what an earlier attempt left is completed piece by piece.
+after an insert that may have been repeated it is looked whether the rows are there, and what an earlier attempt left is
+completed piece by piece.
 """
 
 from __future__ import annotations
@@ -37,20 +38,31 @@ _OF_BLOCK = f"load_id = {{load_id:String}} AND block IN ({{label:String}}, conca
 
 
 def insert_block(
-    client: ClickHouse, block: RowBlock, *, acknowledged: bool = False, ttl_days: Mapping[str, int] | None = None
+    client: ClickHouse,
+    block: RowBlock,
+    *,
+    acknowledged: bool = False,
+    may_repeat: bool = True,
+    ttl_days: Mapping[str, int] | None = None,
 ) -> bool:
     """Waits until the block is in its table and in its rollup; False when it was there. May be repeated at any time.
 
-    `acknowledged` says that there is a receipt for it, that is, its rollup is complete. `ttl_days` are the days that rows
-    are kept, by event type: expired ones are not stored, and so not missed. Raises ClickHouseError.
+    Args:
+        acknowledged: there is a receipt for it, that is, its rollup is complete.
+        may_repeat: the runner may have had a block inserted before that is not `resumed`.
+        ttl_days: the days that rows are kept, by event type: expired ones are not stored, and so not missed.
+
+    Raises ClickHouseError.
     """
     stored = not _may_be_expired(block, ttl_days or {})
     present = block.resumed and stored and _is_in_table(client, block)
     if acknowledged and (present or not stored):
         return False
     if not present and not acknowledged:
-        client.insert(block.table, block.rows, token=block.token)
-        present = stored and _is_in_table(client, block)
+        repeated = client.insert(block.table, block.rows, token=block.token)
+        # Nobody else can have used the token of a first attempt: its success means that the rows are there.
+        is_first = not (may_repeat or block.resumed or repeated)
+        present = stored and (is_first or _is_in_table(client, block))
         if not block.resumed and (present or not stored):
             return True  # whether the receipt is there, too, is looked at before the load is committed
     if stored and not present:

@@ -149,15 +149,17 @@ class ClickHouse:
         token: str | None = None,
         idempotent: bool = False,
         settings: Mapping[str, Any] | None = None,
-    ) -> None:
+    ) -> bool:
         """Inserts rows with one synchronous INSERT, which makes one part in each partition that they are of.
+
+        Returns whether that took more than one attempt, of which the first may have reached the server.
 
         With a token the insert is tried again after a failure that may pass, since the server drops what it has already.
         So are `idempotent` rows, which mean the same when they are there twice, as in a ReplacingMergeTree with versions.
         Others are not, except when the server cannot have got them.
         """
         if not rows.num_rows:
-            return
+            return False
         options = {**INSERT_SETTINGS, **(settings or {})}
         if token is not None:
             options["insert_deduplication_token"] = token
@@ -165,15 +167,23 @@ class ClickHouse:
             # A server that dies may remember rows that it does not have, and drop them when they come again.
             options["insert_deduplicate"] = 0
         names, repeatable = rows.schema.names, token is not None or idempotent
+        attempts = 0
+
+        def attempt(client: Client) -> None:
+            nonlocal attempts
+            attempts += 1
+            if self.config.embedded:
+                insert_embedded(client, table, names, place, options)
+            else:
+                client.raw_insert(quote_identifier(table), names, body, settings=options, fmt="Arrow")
+
         if self.config.embedded:
-            with rows_in_memory(rows) as path:
-                self._retrying(lambda client: insert_embedded(client, table, names, path, options), repeatable)
+            with rows_in_memory(rows) as place:
+                self._retrying(attempt, repeatable)
         else:
             body = memoryview(_arrow_file(rows, _compression(self.config.url)))
-            quoted = quote_identifier(table)
-            self._retrying(
-                lambda client: client.raw_insert(quoted, names, body, settings=options, fmt="Arrow"), repeatable
-            )
+            self._retrying(attempt, repeatable)
+        return attempts > 1
 
     def insert_nothing(self, table: str) -> None:
         """Reads from a table and inserts into it, no rows: shows whether this user may, with the settings of inserts."""
