@@ -6,6 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo/observability
 
+# What the parser in Rust is built from. It is left out where there is no Rust; tests and linters bring one into this cache.
+LINE_PARSER := $(wildcard line_parser/src/*.rs) line_parser/Cargo.toml line_parser/Cargo.lock
+RUST := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/observability-beam-pipeline/rust
+ifneq ($(shell rustc --version 2>/dev/null | awk '{split($$2, v, "."); print (v[1] * 1000 + v[2] >= 1088)}'),1)
+OWN_RUST := RUSTUP_HOME=$(RUST)/rustup CARGO_HOME=$(RUST)/cargo PATH="$(RUST)/cargo/bin:$$PATH"
+endif
+CARGO := $(OWN_RUST) cargo
+
 .PHONY: demo test lint format clean
 
 demo: $(VENV)/embedded
@@ -23,19 +31,25 @@ lint: $(VENV)/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(CARGO) fmt --manifest-path=line_parser/Cargo.toml --check
+	$(CARGO) clippy --manifest-path=line_parser/Cargo.toml --locked --quiet -- --deny=warnings
 
 format: $(VENV)/test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(CARGO) fmt --manifest-path=line_parser/Cargo.toml
 
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis line_parser/target transforms/events/*.so
 
-$(VENV)/embedded $(VENV)/test: $(VENV)/%: pyproject.toml setup.py
+$(VENV)/embedded $(VENV)/test: $(VENV)/%: pyproject.toml setup.py $(LINE_PARSER)
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed; give it as PYTHON=/path/to/python3" >&2; exit 1; }
 	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install -qq --editable '.[embedded$(if $(filter test,$*),$(comma)test)]'
+ifdef OWN_RUST
+	-$(if $(filter test,$*),$(BIN)/python -m pip install -qq puccinialin && $(BIN)/python -m puccinialin --location=$(RUST) --info-json=/dev/null && $(OWN_RUST) rustup --quiet component add clippy rustfmt)
+endif
+	$(OWN_RUST) $(BIN)/python -m pip install -qq --editable '.[embedded$(if $(filter test,$*),$(comma)test)]'
 	touch $@
 
 comma := ,

@@ -11,7 +11,7 @@ mod times;
 
 use arrow_array::ffi::to_ffi;
 use arrow_array::{Array, RecordBatch, StructArray};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule};
 use std::collections::HashMap;
@@ -24,6 +24,9 @@ use scan::{Names, Slots};
 /// added, and the number of lines before it that are not blank.
 type Left = (usize, usize, u32, u32);
 
+/// What a column of text can hold, as Arrow counts its bytes in an i32. Counted for all columns together: no chunk is as large.
+const MAX_TEXT_BYTES: usize = i32::MAX as usize;
+
 /// Parses the lines of several files into rows. Not for threads.
 #[pyclass(module = "transforms.events._line_parser")]
 struct LineParser {
@@ -32,6 +35,7 @@ struct LineParser {
     times: Times,
     max_line_bytes: usize,
     rows: HashMap<(usize, i32), Rows>,
+    text_bytes: usize,
 }
 
 /// The rows of one event type and one month, for `pyarrow.record_batch`.
@@ -56,10 +60,11 @@ impl LineParser {
             .collect::<Result<_, _>>()
             .map_err(PyValueError::new_err)?;
         let times = Times { earliest_ms, latest_ms, mistaken };
-        Ok(Self { types, names, times, max_line_bytes, rows: HashMap::new() })
+        Ok(Self { types, names, times, max_line_bytes, rows: HashMap::new(), text_bytes: 0 })
     }
 
     /// Takes the lines in `data[start:end]`, all of one file. Returns how many became rows, and the lines that did not.
+    /// A row's `sequence` is the one given and the number of its line: OverflowError when a u32 may not hold it.
     #[allow(clippy::too_many_arguments)]
     fn add(
         &mut self,
@@ -73,6 +78,10 @@ impl LineParser {
     ) -> PyResult<(u32, Vec<Left>)> {
         let bytes =
             data.as_bytes().get(start..end).ok_or_else(|| PyValueError::new_err("start and end are not in data"))?;
+        // A line is at least a byte.
+        if u32::try_from(bytes.len()).ok().and_then(|length| sequence.checked_add(length)).is_none() {
+            return Err(PyOverflowError::new_err("lines that are parsed together are more than 4 GiB"));
+        }
         py.detach(|| {
             let source = Source { project_id, recorded_at_ms };
             let (taken, mut left) = self.parse(bytes, &source, sequence);
@@ -87,6 +96,7 @@ impl LineParser {
     /// The rows of everything that was added: event type, month as YYYYMM, rows in the order of their lines.
     fn finish(&mut self) -> PyResult<Vec<(String, i32, Batch)>> {
         let made = std::mem::take(&mut self.rows);
+        self.text_bytes = 0;
         made.into_iter()
             .map(|((kind, month), rows)| {
                 let batch = rows.finish(&self.types[kind]).map_err(|e| PyValueError::new_err(e.to_string()))?;
@@ -116,10 +126,12 @@ impl LineParser {
                     let tag = scan::scan(line, &self.names, &mut outer, &mut inner)?;
                     let kind = self.types.iter().position(|kind| kind.name == tag)?;
                     let month = rows::values(&self.types[kind], &outer, &inner, source, &self.times, &mut values)?;
-                    Some((kind, month))
+                    let text_bytes = self.text_bytes + values.iter().map(Value::len).sum::<usize>();
+                    (text_bytes <= MAX_TEXT_BYTES).then_some((kind, month, text_bytes))
                 });
                 match good {
-                    Some((kind, month)) => {
+                    Some((kind, month, text_bytes)) => {
+                        self.text_bytes = text_bytes;
                         let types = &self.types;
                         let rows = self.rows.entry((kind, month)).or_insert_with(|| Rows::new(&types[kind]));
                         rows.append(&values, sequence + number);

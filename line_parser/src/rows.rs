@@ -26,6 +26,17 @@ pub enum Value<'a> {
     Number(f64),
 }
 
+impl Value<'_> {
+    /// Bytes of text.
+    pub fn len(&self) -> usize {
+        match self {
+            Value::Text(text) => text.len(),
+            Value::Json(text) => text.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// Fills `values` with one value for each field, and returns the month. None when Python has to look at the line.
 pub fn values<'a>(
     event_type: &'a EventType,
@@ -51,7 +62,7 @@ pub fn values<'a>(
     if let Some((start, end)) = event_type.ends
         && let (Value::Integer(start), Value::Integer(end)) = (&values[start], &values[end])
     {
-        let elapsed = end - start;
+        let elapsed = end - start; // both are in the range of times, so that it cannot overflow
         for (field, value) in event_type.fields.iter().zip(values.iter_mut()) {
             if field.kind == Kind::Duration && matches!(value, Value::Null) {
                 *value = Value::Integer(elapsed);
@@ -169,16 +180,18 @@ pub struct Rows {
 
 impl Rows {
     pub fn new(event_type: &EventType) -> Self {
+        // Without room for a thousand rows, which is the default: there may be thousands of months with a row each.
         let builder = |field: &Field| match field.kind {
-            Kind::RequiredNumber | Kind::Number => Builder::Number(Float64Builder::new()),
+            Kind::RequiredNumber | Kind::Number => Builder::Number(Float64Builder::with_capacity(0)),
             Kind::RequiredTime | Kind::Time | Kind::Recorded => {
-                Builder::Time(TimestampMillisecondBuilder::new().with_timezone("UTC"))
+                Builder::Time(TimestampMillisecondBuilder::with_capacity(0).with_timezone("UTC"))
             }
-            Kind::Duration => Builder::Integer(Int64Builder::new()),
-            Kind::Json => Builder::Json(BinaryBuilder::new()),
-            _ => Builder::Text(StringBuilder::new()),
+            Kind::Duration => Builder::Integer(Int64Builder::with_capacity(0)),
+            Kind::Json => Builder::Json(BinaryBuilder::with_capacity(0, 0)),
+            _ => Builder::Text(StringBuilder::with_capacity(0, 0)),
         };
-        Self { builders: event_type.fields.iter().map(builder).collect(), sequence: UInt32Builder::new() }
+        let builders = event_type.fields.iter().map(builder).collect();
+        Self { builders, sequence: UInt32Builder::with_capacity(0) }
     }
 
     pub fn append(&mut self, values: &[Value], sequence: u32) {

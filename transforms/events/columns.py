@@ -335,4 +335,9 @@ def _durations(values: list[Any], made: Mapping[str, pa.Array]) -> pa.Array:
     if not durations.null_count:
         return durations
     elapsed = pc.subtract(made["end_time"].cast(pa.int64()), made["start_time"].cast(pa.int64()))
-    return pc.coalesce(durations, elapsed)
+    durations = pc.coalesce(durations, elapsed)
+    if not durations.null_count:
+        return durations
+    # A block's digest is of what lies under a null, too: nothing else than 0, wherever and however it was made.
+    mask = durations.is_null().to_numpy(zero_copy_only=False)
+    return pa.array(durations.fill_null(0).to_numpy(), mask=mask)

@@ -41,11 +41,11 @@ def line_parser(max_line_bytes: int) -> LineParser | None:
     if not is_built():
         return None
     mistaken = [(start, min(end, MAX_MS + 1)) for start, end in MISTAKEN.values() if start <= MAX_MS]
-    return _line_parser.LineParser(_types(), MIN_MS, MAX_MS, mistaken, max_line_bytes)
+    return _line_parser.LineParser(types(), MIN_MS, MAX_MS, mistaken, max_line_bytes)
 
 
 @cache
-def _types() -> Sequence[tuple[str, Sequence[FieldSpec], int]]:
+def types() -> Sequence[tuple[str, Sequence[FieldSpec], int]]:
     """Of each event type: its name, its fields in the order of its columns, and the number of the one that is its time."""
     return [(name, _fields(name), list(table.columns).index(table.time_column)) for name, table in TABLES.items()]
 

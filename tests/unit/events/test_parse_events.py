@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import pairwise
@@ -16,6 +16,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from tests.support.compiled_parser import require_compiled
 from tests.support.dataset import event
 from tests.support.event_lines import IDENTITY, PROJECT, RECORDED_MS, EventLine, event_lines
 from transforms.events import TABLES, LineSource
@@ -23,6 +24,17 @@ from transforms.events.parsing import ChunkParser, ParsedChunk
 from transforms.events.schemas import SEQUENCE
 
 PATH = "/in/trace/p/20261120T120000Z_ab.jsonl"
+
+
+@pytest.fixture(scope="module", autouse=True, params=["Rust", "Python"])
+def parser(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test is of both parsers."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "Rust":
+            require_compiled()
+        else:
+            patch.setattr("transforms.events.parsing.line_parser", lambda max_line_bytes: None)
+        yield
 
 
 def source(offset: int = 0, line: int = 1, path: str = PATH, recorded_ms: int = RECORDED_MS) -> LineSource:
