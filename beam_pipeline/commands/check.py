@@ -8,6 +8,7 @@ from dataclasses import asdict
 from beam_pipeline.checks.check import Check, Outcome
 from beam_pipeline.checks.database import check_database
 from beam_pipeline.checks.input import check_input
+from beam_pipeline.checks.parser import check_parser
 from beam_pipeline.commands.base import FAILED, OK, Command, Invocation, print_json, print_text, printable, where
 from beam_pipeline.options import INGEST, OUTPUT, ingest_config
 from beam_pipeline.wording import counted
@@ -42,6 +43,7 @@ def run(invocation: Invocation) -> int:
 
 
 def _checks(config: IngestConfig) -> Iterator[Check]:
+    yield check_parser()
     yield from check_input(config)
     yield from check_database(config.clickhouse)
 

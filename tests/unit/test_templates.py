@@ -157,9 +157,16 @@ def test_a_dockerfile_is_good_and_copies_what_is_there(path: Path) -> None:
     assert {source.partition("/")[0] for source in sources} <= set(sent)
 
 
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: str(path.relative_to(TEMPLATES)))
+def test_an_image_has_the_compiled_parser_or_is_not_built(path: Path) -> None:
+    text = text_of(path)
+    assert "\nCOPY line_parser line_parser\n" in text
+    assert 'python -c "from transforms.events import _line_parser"' in text.rpartition("\nFROM ")[2]
+
+
 def test_the_image_of_the_template_names_a_program_that_it_has() -> None:
     text = text_of(TEMPLATES / "dataflow" / "Dockerfile")
-    (directory,) = re.findall(r"^WORKDIR (.+)$", text, re.MULTILINE)
+    *_, directory = re.findall(r"^WORKDIR (.+)$", text, re.MULTILINE)
     (program,) = re.findall(r"^ENV FLEX_TEMPLATE_PYTHON_PY_FILE=(.+)$", text, re.MULTILINE)
     assert program == f"{directory}/launch.py" and "COPY templates/dataflow/launch.py ." in text
 
