@@ -14,7 +14,7 @@ use arrow_array::{Array, RecordBatch, StructArray};
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use fields::{EventType, FieldSpec, Times};
 use rows::{Rows, Source, Value};
@@ -34,7 +34,7 @@ struct LineParser {
     names: Names,
     times: Times,
     max_line_bytes: usize,
-    rows: HashMap<(usize, i32), Rows>,
+    rows: FxHashMap<(usize, i32), Rows>,
     text_bytes: usize,
 }
 
@@ -60,10 +60,11 @@ impl LineParser {
             .collect::<Result<_, _>>()
             .map_err(PyValueError::new_err)?;
         let times = Times { earliest_ms, latest_ms, mistaken };
-        Ok(Self { types, names, times, max_line_bytes, rows: HashMap::new(), text_bytes: 0 })
+        Ok(Self { types, names, times, max_line_bytes, rows: FxHashMap::default(), text_bytes: 0 })
     }
 
-    /// Takes the lines in `data[start:end]`, all of one file. Returns how many became rows, and the lines that did not.
+    /// Takes the lines in `data[start:end]`, all of one file. Returns how many became rows, how many newlines there are, and
+    /// the lines that did not become rows.
     /// A row's `sequence` is the one given and the number of its line: OverflowError when a u32 may not hold it.
     #[allow(clippy::too_many_arguments)]
     fn add(
@@ -75,7 +76,7 @@ impl LineParser {
         project_id: &str,
         recorded_at_ms: i64,
         sequence: u32,
-    ) -> PyResult<(u32, Vec<Left>)> {
+    ) -> PyResult<(u32, u32, Vec<Left>)> {
         let bytes =
             data.as_bytes().get(start..end).ok_or_else(|| PyValueError::new_err("start and end are not in data"))?;
         // A line is at least a byte.
@@ -84,12 +85,12 @@ impl LineParser {
         }
         py.detach(|| {
             let source = Source { project_id, recorded_at_ms };
-            let (taken, mut left) = self.parse(bytes, &source, sequence);
+            let (taken, newlines, mut left) = self.parse(bytes, &source, sequence);
             for line in &mut left {
                 line.0 += start;
                 line.1 += start;
             }
-            Ok((taken, left))
+            Ok((taken, newlines, left))
         })
     }
 
@@ -107,7 +108,7 @@ impl LineParser {
 }
 
 impl LineParser {
-    fn parse(&mut self, bytes: &[u8], source: &Source, sequence: u32) -> (u32, Vec<Left>) {
+    fn parse(&mut self, bytes: &[u8], source: &Source, sequence: u32) -> (u32, u32, Vec<Left>) {
         let (mut outer, mut inner) = (Slots::default(), Slots::default());
         let mut values: Vec<Value> = Vec::new();
         let whole = std::str::from_utf8(bytes).ok();
@@ -141,10 +142,10 @@ impl LineParser {
                 }
                 number += 1;
             }
-            newlines += 1;
+            newlines += u32::from(end < bytes.len());
             start = end + 1;
         }
-        (taken, left)
+        (taken, newlines, left)
     }
 }
 

@@ -3,7 +3,7 @@
 use arrow_array::builder::{
     BinaryBuilder, Float64Builder, Int64Builder, StringBuilder, TimestampMillisecondBuilder, UInt32Builder,
 };
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::ArrowError;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -212,18 +212,23 @@ impl Rows {
         self.sequence.append_value(sequence);
     }
 
+    /// The rows, in no more memory than they take: builders have room for up to twice as much.
     pub fn finish(mut self, event_type: &EventType) -> Result<RecordBatch, ArrowError> {
+        fn exact<A: Array + 'static>(mut array: A) -> ArrayRef {
+            array.shrink_to_fit();
+            Arc::new(array)
+        }
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.builders.len() + 1);
         for builder in &mut self.builders {
             columns.push(match builder {
-                Builder::Text(builder) => Arc::new(builder.finish()),
-                Builder::Json(builder) => Arc::new(builder.finish()),
-                Builder::Time(builder) => Arc::new(builder.finish()),
-                Builder::Integer(builder) => Arc::new(builder.finish()),
-                Builder::Number(builder) => Arc::new(builder.finish()),
+                Builder::Text(builder) => exact(builder.finish()),
+                Builder::Json(builder) => exact(builder.finish()),
+                Builder::Time(builder) => exact(builder.finish()),
+                Builder::Integer(builder) => exact(builder.finish()),
+                Builder::Number(builder) => exact(builder.finish()),
             });
         }
-        columns.push(Arc::new(self.sequence.finish()));
+        columns.push(exact(self.sequence.finish()));
         RecordBatch::try_new(event_type.schema.clone(), columns)
     }
 }

@@ -46,7 +46,8 @@ impl<'a> Slots<'a> {
 
     /// The text of a value; None when it is absent or `null`, which is the same.
     pub fn get(&self, name: u8) -> Option<&'a str> {
-        Some(self.texts[name as usize]).filter(|text| self.seen >> name & 1 == 1 && *text != "null")
+        // no other JSON begins so
+        Some(self.texts[name as usize]).filter(|text| self.seen >> name & 1 == 1 && !text.starts_with('n'))
     }
 
     fn clear(&mut self) {

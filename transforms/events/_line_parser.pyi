@@ -17,8 +17,10 @@ class LineParser:
     ) -> None: ...
     def add(
         self, data: bytes, start: int, end: int, project_id: str, recorded_at_ms: int, sequence: int
-    ) -> tuple[int, list[Left]]:
-        """Takes the lines in `data[start:end]`, all of one file. Returns how many became rows, and those that did not."""
+    ) -> tuple[int, int, list[Left]]:
+        """Takes the lines in `data[start:end]`, all of one file.
+
+        Returns how many became rows, how many newlines there are, and the lines that did not become rows."""
 
     def finish(self) -> list[tuple[str, int, Batch]]:
         """The rows of everything that was added: event type, month as YYYYMM, rows in the order of their lines."""

@@ -132,10 +132,10 @@ class ChunkParser:
         before = self._lines
         for start, end in groups(data):
             if self._compiled is not None:
-                self._take(self._compiled, data, start, end, source)
+                newlines = self._take(self._compiled, data, start, end, source)
             else:
                 self._decode(_Segment(data[start:end] if end - start < len(data) else data, source))
-            newlines = data.count(b"\n", start, end) if end < len(data) else 0
+                newlines = data.count(b"\n", start, end) if end < len(data) else 0
             length = end - start
             source = replace(
                 source, offset=source.offset + length, line=source.line + newlines, sequence=source.sequence + length
@@ -158,14 +158,17 @@ class ChunkParser:
             pa.RecordBatch.from_pylist(rejected, REJECTED_SCHEMA) if rejected else None,
         )
 
-    def _take(self, compiled: LineParser, data: bytes, start: int, end: int, source: LineSource) -> None:
-        """Has lines parsed in Rust, and decodes those that it leaves."""
-        taken, left = compiled.add(data, start, end, source.project_id, source.recorded_at_ms, source.sequence)
+    def _take(self, compiled: LineParser, data: bytes, start: int, end: int, source: LineSource) -> int:
+        """Has lines parsed in Rust, and decodes those that it leaves. Returns the number of newlines."""
+        taken, newlines, left = compiled.add(
+            data, start, end, source.project_id, source.recorded_at_ms, source.sequence
+        )
         self._lines += taken
         if left:
-            places = [(first - start, last - start, newlines, number) for first, last, newlines, number in left]
+            places = [(first - start, last - start, before, number) for first, last, before, number in left]
             lines = b"\n".join([data[first:last] for first, last, _, _ in left])
             self._decode(_Segment(lines, source, places=places))
+        return newlines
 
     def _decode(self, segment: _Segment) -> None:
         data = segment.data

@@ -92,7 +92,7 @@ def left(data: bytes, max_line_bytes: int = MAX_LINE_BYTES) -> list[bytes]:
     """The lines that Rust leaves to Python, out of lines that are all accounted for."""
     parser = line_parser(max_line_bytes)
     assert parser is not None
-    taken, places = parser.add(data, 0, len(data), "p", RECORDED_MS, 0)
+    taken, _, places = parser.add(data, 0, len(data), "p", RECORDED_MS, 0)
     assert taken + len(places) == sum(bool(line.strip()) for line in data.split(b"\n"))
     assert taken == sum(pa.record_batch(rows).num_rows for _, _, rows in parser.finish())
     return [data[start:end] for start, end, _, _ in places]
@@ -192,7 +192,7 @@ def test_sequence_does_not_begin_anew() -> None:
     assert parser is not None
     data = LOG.encode()
     highest = 2**32 - 1 - len(data)
-    assert parser.add(data, 0, len(data), "p", RECORDED_MS, highest) == (1, [])
+    assert parser.add(data, 0, len(data), "p", RECORDED_MS, highest) == (1, 0, [])
     with pytest.raises(OverflowError, match="4 GiB"):
         parser.add(data, 0, len(data), "p", RECORDED_MS, highest + 1)
     ((_, _, rows),) = parser.finish()
