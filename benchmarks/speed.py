@@ -8,8 +8,9 @@
   processes over HTTP
 * plain beam: a pipeline with an element for each event, on a twentieth of the files, since it is slow
 
-Over HTTP the server is the tests' endpoint (chDB behind ClickHouse's HTTP interface), unless --clickhouse_url names one,
-whose database must be new. Rounds are interleaved and the median counts.
+Over HTTP the server is the tests' endpoint (chDB behind ClickHouse's HTTP interface, with merges at low priority, as
+docs/running.md advises for a server that shares its cores), unless --clickhouse_url names one, whose database must be
+new. Rounds are interleaved and the median counts.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def http(events: Path, scratch: Path, url: str, *options: str) -> dict[str, Any]
     if url:
         measured, rows = ingest(events, url, scratch, *options)
     else:
-        with ClickHouseEndpoint(scratch / "clickhouse") as endpoint:
+        with ClickHouseEndpoint(scratch / "clickhouse", low_merges=True) as endpoint:
             measured, rows = ingest(events, endpoint.url, scratch, *options)
     return summary(rows, measured.seconds, measured)
 

@@ -34,13 +34,21 @@ class ClickHouseEndpoint:
     """
 
     def __init__(
-        self, data: Path, *, user: str = "default", password: str = "", max_memory_bytes: int = 0, port: int = 0
+        self,
+        data: Path,
+        *,
+        user: str = "default",
+        password: str = "",
+        max_memory_bytes: int = 0,
+        low_merges: bool = False,
+        port: int = 0,
     ) -> None:
         self.data = data
         self.user = user
         self.port = port
         self._password = password
         self._max_memory_bytes = max_memory_bytes
+        self._low_merges = low_merges
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> ClickHouseEndpoint:
@@ -69,7 +77,7 @@ class ClickHouseEndpoint:
         assert self._process is None, "the endpoint is running"
         command = [sys.executable, "-m", "tests.support.clickhouse_endpoint", "--end-with-stdin"]
         command += [f"--data={self.data}", f"--port={self.port}", f"--user={self.user}"]
-        command += [f"--memory={self._max_memory_bytes}"]
+        command += [f"--memory={self._max_memory_bytes}", *(["--low-merges"] if self._low_merges else [])]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -168,11 +176,18 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8123)
     parser.add_argument("--user", default="default")
     parser.add_argument("--memory", type=int, default=0, help="bound on the engine's memory in bytes, 0 for none")
+    parser.add_argument(
+        "--low-merges", action="store_true", help="merge at the lowest priority; takes a privileged user"
+    )
     parser.add_argument("--end-with-stdin", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     os.makedirs(arguments.data, exist_ok=True)
     state = State(
-        arguments.data, arguments.user, os.environ.get(PASSWORD_VARIABLE, ""), max_memory_bytes=arguments.memory
+        arguments.data,
+        arguments.user,
+        os.environ.get(PASSWORD_VARIABLE, ""),
+        max_memory_bytes=arguments.memory,
+        low_merges=arguments.low_merges,
     )
     if arguments.end_with_stdin:
         threading.Thread(target=_obey, args=(state.listening,), daemon=True).start()

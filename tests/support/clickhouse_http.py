@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import chdb
 
@@ -44,6 +44,8 @@ class State:
     user: str = "default"
     password: str = ""
     max_memory_bytes: int = 0
+    low_merges: bool = False
+    """Whether it merges at the lowest priority, which takes a privileged user."""
     faults: Faults = field(default_factory=Faults)
     requests: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=2000))
     concurrent: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(8))
@@ -53,8 +55,12 @@ class State:
 
     def connect(self) -> Any:
         """A handle for one request: one that has failed would answer the next query with rows of the failed one."""
-        options = f"?max_server_memory_usage={self.max_memory_bytes}" if self.max_memory_bytes else ""
-        return chdb.connect(self.path + options)
+        options = {}
+        if self.max_memory_bytes:
+            options["max_server_memory_usage"] = self.max_memory_bytes
+        if self.low_merges:
+            options["os_threads_nice_value_merge_mutate"] = 19
+        return chdb.connect(f"{self.path}?{urlencode(options)}" if options else self.path)
 
 
 @dataclass

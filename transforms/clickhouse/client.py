@@ -21,7 +21,7 @@ from clickhouse_connect.driver.binding import quote_identifier
 from clickhouse_connect.driver.client import Client
 
 from transforms.clickhouse.config import ClickHouseConfig
-from transforms.clickhouse.embedded import insert_embedded, open_embedded, rows_in_memory
+from transforms.clickhouse.embedded import insert_embedded, lower_merges, open_embedded, rows_in_memory
 from transforms.clickhouse.errors import ClickHouseError, Unavailable
 from transforms.clickhouse.parameters import in_parts
 from transforms.clickhouse.translate import translate
@@ -184,6 +184,11 @@ class ClickHouse:
             body = memoryview(_arrow_file(rows, _compression(self.config.url)))
             self._retrying(attempt, repeatable)
         return attempts > 1
+
+    def prefer_inserts(self) -> None:
+        """Has the embedded engine merge when it has nothing better to do; a server decides that itself."""
+        if self.config.embedded:
+            lower_merges()
 
     def insert_nothing(self, table: str) -> None:
         """Reads from a table and inserts into it, no rows: shows whether this user may, with the settings of inserts."""
