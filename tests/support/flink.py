@@ -67,13 +67,20 @@ class FlinkParts:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._scratch = directory / "scratch"
+        """Files of Flink's own, some 100 MB of jars for each job and TaskManager, which it leaves behind when it is killed."""
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._job_port, self._pool_port = free_port(), free_port()
 
     def _configure(self, configuration: str) -> None:
         """Writes what Flink reads."""
-        self._directory.mkdir(parents=True, exist_ok=True)
+        self._scratch.mkdir(parents=True, exist_ok=True)
         (self._directory / "flink-conf.yaml").write_text(configuration)
+
+    @property
+    def _scratch_option(self) -> str:
+        """Where Java puts temporary files."""
+        return f"-Djava.io.tmpdir={self._scratch}"
 
     def _start_job_server(self, master: str) -> None:
         """Starts Beam's job server, for a Flink at `master`. Raises RuntimeError with its log when it does not listen."""
@@ -82,7 +89,15 @@ class FlinkParts:
         self._run(
             "job-server",
             [
-                *("java", "-Xmx384m", "-jar", str(manifest), "--job-host=127.0.0.1", f"--job-port={self._job_port}"),
+                *(
+                    "java",
+                    "-Xmx384m",
+                    self._scratch_option,
+                    "-jar",
+                    str(manifest),
+                    "--job-host=127.0.0.1",
+                    f"--job-port={self._job_port}",
+                ),
                 *(f"--artifact-port={free_port()}", f"--expansion-port={free_port()}", f"--flink-master={master}"),
                 *(f"--artifacts-dir={artifacts}", f"--flink-conf-dir={self._directory}"),
             ],
@@ -129,6 +144,7 @@ class FlinkParts:
         """Kills everything that was started, and what those started."""
         for name in reversed(list(self._processes)):
             self._kill(name)
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _kill(self, name: str) -> None:
         """SIGKILLs one of the processes, and what it has started."""

@@ -152,7 +152,17 @@ class SessionCluster(FlinkParts):
         self._run(
             name,
             [
-                *(*_JAVA, f"-Xmx{heap}", *options, _SLF4J, *opens, exports, "-cp", f"{fetch_jars()}/*"),
+                *(
+                    *_JAVA,
+                    f"-Xmx{heap}",
+                    self._scratch_option,
+                    *options,
+                    _SLF4J,
+                    *opens,
+                    exports,
+                    "-cp",
+                    f"{fetch_jars()}/*",
+                ),
                 *(main, "--configDir", str(self._directory)),
             ],
         )
