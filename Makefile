@@ -25,7 +25,7 @@ demo: $(VENV)/embedded
 test: $(VENV)/test
 	$(BIN)/python -m tests.support.flink
 	$(BIN)/python -m tests.support.prism
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=25
+	$(OWN_RUST) $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=25
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .
