@@ -25,7 +25,7 @@ demo: $(VENV)/embedded
 test: $(VENV)/test
 	$(BIN)/python -m tests.support.flink
 	$(BIN)/python -m tests.support.prism
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=25
+	$(OWN_RUST) $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=25
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .
@@ -49,7 +49,7 @@ $(VENV)/embedded $(VENV)/test: $(VENV)/%: pyproject.toml setup.py $(LINE_PARSER)
 ifdef OWN_RUST
 	-$(if $(filter test,$*),$(BIN)/python -m pip install -qq puccinialin && $(BIN)/python -m puccinialin --location=$(RUST) --info-json=/dev/null && $(OWN_RUST) rustup --quiet component add clippy rustfmt)
 endif
-	$(OWN_RUST) $(BIN)/python -m pip install -qq --editable '.[embedded$(if $(filter test,$*),$(comma)test)]'
+	$(if $(filter test,$*),$(OWN_RUST)) $(BIN)/python -m pip install -qq --editable '.[embedded$(if $(filter test,$*),$(comma)test)]'
 	touch $@
 
 comma := ,

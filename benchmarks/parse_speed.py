@@ -1,4 +1,4 @@
-"""Where parsing spends its time: decoding, columns, blocks; against json.loads of the same lines.
+"""Where parsing spends its time: decoding, columns, blocks, in Python and in Rust; against json.loads of the same lines.
 
     python -m benchmarks.parse_speed [--events=200000] [--rounds=5]
 
@@ -19,7 +19,8 @@ import msgspec
 from beam_pipeline.generate import GenerateOptions, generate
 from transforms.blocks.row_block import cut_blocks
 from transforms.events import Line, LineSource
-from transforms.events.parsing import ChunkParser
+from transforms.events.compiled import is_built
+from transforms.events.parsing import ChunkParser, ParsedChunk
 
 
 def main() -> None:
@@ -32,19 +33,19 @@ def main() -> None:
         files = [file.read_bytes() for file in sorted(Path(directory).glob("*/*/*.jsonl"))]
     decoder = msgspec.json.Decoder(Line)
 
-    def parse() -> ChunkParser:
-        chunk = ChunkParser()
+    def parse(*, compiled: bool = True) -> ParsedChunk:
+        chunk, sequence = ChunkParser(compiled=compiled), 0
         for data in files:
-            chunk.add(data, LineSource("f", "trace", "p", 0, 0, 1))
-        return chunk
+            chunk.add(data, LineSource("f", "trace", "p", 0, 0, 1, sequence))
+            sequence += len(data)
+        return chunk.finish()
 
     subjects: dict[str, Callable[[], object]] = {
         "json.loads of each line": lambda: [json.loads(line) for data in files for line in data.splitlines()],
         "msgspec, typed": lambda: [decoder.decode_lines(data) for data in files],
-        "rows": lambda: parse().finish(),
-        "blocks, with digests": lambda: list(
-            cut_blocks("l", 0, parse().finish(), ingested_at_ms=0, block_rows=250_000)
-        ),
+        "rows, in Python alone": lambda: parse(compiled=False),
+        "rows, with Rust" if is_built() else "rows (Rust is not built)": parse,
+        "blocks, with digests": lambda: list(cut_blocks("l", 0, parse(), ingested_at_ms=0, block_rows=250_000)),
     }
     best = dict.fromkeys(subjects, float("inf"))
     for _ in range(arguments.rounds):

@@ -11,6 +11,6 @@ def require_compiled() -> None:
     """Fails, and says how to get it."""
     if not compiled.is_built():
         pytest.fail(
-            "the parser in Rust is not built: install Rust 1.88 or newer from https://rustup.rs, then "
+            "the parser in Rust is not built: install Rust 1.88 or newer (https://rustup.rs) and a C compiler, then "
             "`rm .venv/test; make .venv/test`"
         )

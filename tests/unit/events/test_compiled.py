@@ -142,6 +142,7 @@ GOOD = {
     "brackets": LOG.replace("1}", "[" * 90 + "]" * 90 + "}"),
     "brackets in text": LOG.replace('"m"', f'"{"[" * 1000}"'),
     "numbers": event("score", "s", value=-1.5e-7, normalizedValue=123_456_789_012_345),
+    "a duration that is not known": event("span", "s", durationMs=None),
     "a duration with a fraction": event("span", "s", durationMs=-1.5),
     "text beside data": f'{{"type": "log", "id": "x", "attributes": 5, "data": {LOG}}}',
 }
