@@ -16,7 +16,7 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _DESCRIPTORS = (0, 1, 2)
 _STDOUT, _STDERR = 1, 2
-_NOT_NEEDED = ("pandas", "pymongo")
+_NOT_NEEDED = ("boto3", "pandas", "pymongo")
 """For features of Beam that nothing here uses."""
 
 
