@@ -43,9 +43,9 @@ def run(invocation: Invocation) -> int:
 
 
 def _checks(config: IngestConfig) -> Iterator[Check]:
-    yield check_parser()
     yield from check_input(config)
     yield from check_database(config.clickhouse)
+    yield check_parser()
 
 
 def _line(check: Check) -> str:

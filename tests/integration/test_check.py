@@ -18,10 +18,9 @@ from transforms.clickhouse import ClickHouse, ClickHouseConfig
 
 NAME = "20261120T120000Z_00ab.jsonl"
 CHECKS = [
-    "parser",
     *("input exists", "list files", "read a file", "move a file", "clock of the input"),
     *("reach ClickHouse", "log in", "database", "tables", "deduplication windows", "select and insert"),
-    *("clock of ClickHouse", "one server", "free disk", "other runs"),
+    *("clock of ClickHouse", "one server", "free disk", "other runs", "parser"),
 ]
 
 
