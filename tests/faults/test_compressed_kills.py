@@ -15,7 +15,7 @@ from transforms.clickhouse import ClickHouseConfig
 
 pytestmark = pytest.mark.faults
 
-SEVERAL_LOADS = ("--load_bytes=3K", "--block_bytes=2K", "--event_types=trace,log", "--max_files=3")
+SEVERAL_LOADS = ("--load_bytes=3K", "--block_bytes=2K", "--event_types=trace,log", "--page_files=3")
 
 
 @pytest.fixture
