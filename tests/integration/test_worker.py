@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -321,3 +322,24 @@ def test_expired_events_are_loaded_counted_and_not_loaded_again(
     assert (result.events_ingested, result.expired, result.errors) == (2, 1, [])
     clickhouse.command(f"OPTIMIZE TABLE {TABLES['log'].table} FINAL")
     assert worker.process_once().events_ingested == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "may_repeat"), [([], False), (["--runner=FlinkRunner"], True), (["--runner=PrismRunner"], True)]
+)
+def test_only_the_local_runner_is_known_to_run_each_bundle_once(
+    config: IngestConfig, root: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], may_repeat: bool
+) -> None:
+    given: list[IngestConfig] = []
+
+    def run(config: IngestConfig, flags: Sequence[str], *, local: bool) -> Counter[str]:
+        given.append(config)
+        return Counter()
+
+    monkeypatch.setattr("beam_pipeline.run_pipeline.run_pipeline", run)
+    write(root, 1)
+    worker = IngestionWorker(config, runner_options=options)
+    worker.init()
+    worker.process_once()
+    worker.close()
+    assert {config.bundles_may_repeat for config in given} == {may_repeat}
