@@ -22,6 +22,14 @@ def runner_of(flags: Sequence[str]) -> str:
     return _value(flags, "--runner", LOCAL_RUNNERS[0])
 
 
+def runs_here(flags: Sequence[str]) -> bool:
+    """Whether the pipeline runs in this process. Flags that cannot be read count as such: the command will tell of them."""
+    try:
+        return runner_of(flags) in LOCAL_RUNNERS
+    except argparse.ArgumentError:
+        return True
+
+
 def direct_running_mode_of(flags: Sequence[str]) -> str:
     """How the local runner is to work."""
     return _value(flags, "--direct_running_mode", "in_memory")

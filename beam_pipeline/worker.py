@@ -370,7 +370,7 @@ class IngestionWorker:
         """The configuration of the run's pipelines, from before the first of which the run counts as alive."""
         self._began_at = tail.head if self._began_at is None else self._began_at
         status, self._checked = self._checked or self._fit_schema(), None
-        self.client.prefer_inserts()
+        run.enter_context(self.client.inserts_first())
         config = replace(
             config,
             ttl_days=dict(status.ttl_days),

@@ -23,6 +23,12 @@ SLOW = (
     "s3fs",
     "gcsfs",
     "fsspec",
+    "google.cloud.storage",
+    "google.cloud.bigquery",
+    "google.cloud.pubsub",
+    "google.cloud.dataflow",
+    "apitools",
+    "requests",
 )
 """Libraries that take more than a twentieth of a second each."""
 _PROGRAM = f"""

@@ -8,7 +8,7 @@ import logging
 import math
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -21,8 +21,9 @@ from clickhouse_connect.driver.binding import quote_identifier
 from clickhouse_connect.driver.client import Client
 
 from transforms.clickhouse.config import ClickHouseConfig
-from transforms.clickhouse.embedded import insert_embedded, lower_merges, open_embedded, rows_in_memory
+from transforms.clickhouse.embedded import insert_embedded, open_embedded, rows_in_memory
 from transforms.clickhouse.errors import ClickHouseError, Unavailable
+from transforms.clickhouse.merges import WaitingMerges
 from transforms.clickhouse.parameters import in_parts
 from transforms.clickhouse.translate import translate
 
@@ -84,6 +85,7 @@ class ClickHouse:
         self.retries = 0
         """Statements that were tried again."""
         self._statements = 0
+        self._merges: WaitingMerges | None = None
         self.server_version: str = self._retrying(lambda client: client.server_version)
         self._statements = 0
 
@@ -180,15 +182,27 @@ class ClickHouse:
         if self.config.embedded:
             with rows_in_memory(rows) as place:
                 self._retrying(attempt, repeatable)
+            if self._merges is not None:
+                self._merges.note_insert()
         else:
             body = memoryview(_arrow_file(rows, _compression(self.config.url)))
             self._retrying(attempt, repeatable)
         return attempts > 1
 
-    def prefer_inserts(self) -> None:
-        """Has the embedded engine merge when it has nothing better to do; a server decides that itself."""
-        if self.config.embedded:
-            lower_merges()
+    @contextlib.contextmanager
+    def inserts_first(self) -> Iterator[None]:
+        """Has the embedded engine insert now and merge later; a server decides that itself. Raises ClickHouseError."""
+        if not self.config.embedded:
+            yield
+            return
+        merges = WaitingMerges(self)
+        merges.begin()
+        self._merges = merges
+        try:
+            yield
+        finally:
+            self._merges = None
+            merges.end()
 
     def insert_nothing(self, table: str) -> None:
         """Reads from a table and inserts into it, no rows: shows whether this user may, with the settings of inserts."""

@@ -27,8 +27,6 @@ _ENGINE_WORDS = re.compile(
     r"^.*?e\.what\(\) = |^(Failed to create connection: )?(Code: \d+\. DB::Exception: )+", re.DOTALL
 )
 """What the engine says before the reason itself."""
-_MERGE_THREADS = "MergeMutate"
-_LOWEST_PRIORITY = 19
 
 
 def open_embedded(path: str, database: str, max_server_memory_bytes: int | None, *, create: bool) -> Client:
@@ -68,20 +66,6 @@ def open_embedded(path: str, database: str, max_server_memory_bytes: int | None,
             "the embedded engine is not installed: pip install 'observability-beam-pipeline[embedded]', "
             "or give the --clickhouse_url of a server"
         ) from None
-
-
-def lower_merges() -> None:
-    """Gives the threads that merge parts the lowest priority; a no-op where threads have no names, as on macOS.
-
-    At the priority of inserts they take a few parts as soon as these are there, and so write rows again and again. The engine
-    has an option for it, which only takes effect in a process that may also raise priorities. Its threads are there once it
-    has a table.
-    """
-    with contextlib.suppress(OSError):
-        for thread in os.listdir("/proc/self/task"):
-            with contextlib.suppress(OSError), open(f"/proc/self/task/{thread}/comm", encoding="utf-8") as name:
-                if name.read().strip() == _MERGE_THREADS:
-                    os.setpriority(os.PRIO_PROCESS, int(thread), _LOWEST_PRIORITY)
 
 
 def insert_embedded(client: Client, table: str, columns: Sequence[str], path: str, settings: Mapping[str, Any]) -> None:
