@@ -25,7 +25,7 @@ from typing import Any
 
 from beam_pipeline.schema import run_migrations
 from benchmarks.plan_tables import plan_statements
-from benchmarks.processes import generate, measure
+from benchmarks.processes import generate, measure, scratch_directory
 from transforms.clickhouse import ClickHouseConfig
 from transforms.clickhouse.client import INSERT_SETTINGS
 from transforms.events import EVENT_TYPES, TABLES
@@ -74,7 +74,8 @@ class Limit:
 
 def limit(events: Path, layout: str, statements: int) -> Limit:
     """Measures in a process of its own."""
-    done = measure("benchmarks.engine_limit", f"--events={events}", f"--layout={layout}", f"--statements={statements}")
+    options = (f"--layout={layout}", f"--statements={statements}", f"--directory={scratch_directory(events.parent)}")
+    done = measure("benchmarks.engine_limit", f"--events={events}", *options)
     return Limit(**json.loads(done.output.splitlines()[-1]))
 
 
@@ -163,14 +164,13 @@ def main() -> None:
     parser.add_argument("--projects", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir(), "beam_pipeline_limit"))
-    # What the processes that measure are told; then --events is where they are.
+    # What the processes that measure are told; then --events is where they are, and --directory a new one.
     parser.add_argument("--layout", choices=(PLAN, OURS), help=argparse.SUPPRESS)
     parser.add_argument("--statements", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.layout:
         events = Path(arguments.events)
-        with tempfile.TemporaryDirectory(dir=events.parent) as scratch:
-            print(json.dumps(asdict(measure_here(events, Path(scratch), arguments.layout, arguments.statements))))
+        print(json.dumps(asdict(measure_here(events, arguments.directory, arguments.layout, arguments.statements))))
         return
     count = int(arguments.events)
     arguments.directory.mkdir(parents=True, exist_ok=True)

@@ -48,7 +48,9 @@ def main() -> None:
                 "Flink, parallelism 1": cluster.pipeline_options(1),
                 "Flink, parallelism 2": cluster.pipeline_options(2),
             }.items():
-                seconds = run(files, directory, name.replace(" ", "-"), [*options, "--load_bytes=16M"])
+                seconds = run(
+                    files, directory, name.replace(" ", "-"), [*options, "--load_bytes=16M", "--block_bytes=16M"]
+                )
                 print(f"| {name} | {seconds:.1f} | {arguments.events / seconds:,.0f} |", flush=True)
 
 

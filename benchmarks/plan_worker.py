@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from benchmarks.plan_tables import plan_statements
-from benchmarks.processes import ROOT, generate, linked_copy
+from benchmarks.processes import ROOT, generate, linked_copy, scratch_directory
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
 from transforms.clickhouse import ClickHouseConfig
 
@@ -26,8 +26,9 @@ OURS, PLAN = "this program", "the plan's worker"
 
 def run(subject: str, events: Path) -> float:
     """Seconds from the start of the process to its end."""
-    with tempfile.TemporaryDirectory() as scratch, ClickHouseEndpoint(Path(scratch) / "clickhouse") as endpoint:
-        copy = linked_copy(events, Path(scratch) / "input")
+    scratch = scratch_directory()
+    with ClickHouseEndpoint(scratch / "clickhouse") as endpoint:
+        copy = linked_copy(events, scratch / "input")
         config = ClickHouseConfig(endpoint.url, password="env:NOT_SET")
         with config.connect() as client:
             if subject == PLAN:

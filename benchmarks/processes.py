@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,17 @@ class Measured:
     cpu_seconds: float
     peak_rss_mb: int
     output: str
+
+
+def scratch_directory(parent: Path | None = None) -> Path:
+    """A new directory that is there until this process ends.
+
+    Deleting one between two measurements would slow the second one down: for some minutes ext4 passes over every inode that was
+    freed whenever it looks for one for a new file.
+    """
+    directory = Path(tempfile.mkdtemp(dir=parent))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return directory
 
 
 def measure(*arguments: str) -> Measured:

@@ -18,12 +18,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from benchmarks.engine_limit import AT_ONCE, OURS, PLAN, best_limit
-from benchmarks.processes import ROOT, generate, linked_copy
+from benchmarks.processes import ROOT, generate, linked_copy, scratch_directory
 
 ENGINE = {
     "medium, the engine, the plan's tables": (PLAN, AT_ONCE),
@@ -67,10 +68,10 @@ print(json.dumps(found))
 """
 
 
-def run(checkout: Path, program: str, *arguments: str) -> str:
-    """Runs a program with another checkout's packages; returns the last line that it prints."""
+def run(checkout: Path, *arguments: str | Path) -> str:
+    """Runs Python with another checkout's packages; returns what it prints."""
     done = subprocess.run(
-        [checkout / ".venv/bin/python", "-c", program, *arguments],
+        [checkout / ".venv/bin/python", *arguments],
         cwd=checkout,
         env={"PYTHONPATH": str(checkout)},
         capture_output=True,
@@ -79,13 +80,12 @@ def run(checkout: Path, program: str, *arguments: str) -> str:
     )
     if done.returncode:
         raise RuntimeError(done.stderr)
-    return done.stdout.splitlines()[-1]
+    return done.stdout
 
 
 def small(checkout: Path) -> float:
     """Seconds of a look that finds 250 small files, once the worker has done so before."""
-    with tempfile.TemporaryDirectory() as scratch:
-        rounds = json.loads(run(checkout, _SMALL, scratch))
+    rounds = json.loads(run(checkout, "-c", _SMALL, scratch_directory()).splitlines()[-1])
     seconds, statements, loads = rounds[-1]
     print(f"  {checkout}: {seconds:.2f} s, {statements} statements, {loads} loads", file=sys.stderr)
     return float(seconds)
@@ -93,14 +93,11 @@ def small(checkout: Path) -> float:
 
 def medium(checkout: Path, events: Path) -> float:
     """Seconds of a process that loads all of the events."""
-    with tempfile.TemporaryDirectory() as scratch:
-        copy = linked_copy(events, Path(scratch) / "input")
-        program = "import sys, time; start = time.perf_counter(); from beam_pipeline.cli import main; "
-        program += "code = main(sys.argv[1:]); print(); print(code, time.perf_counter() - start)"
-        flags = ["ingest", f"--input={copy}", f"--clickhouse_url=chdb://{scratch}/clickhouse", "--json"]
-        code, seconds = run(checkout, program, *flags).split()
-    assert code == "0"
-    return float(seconds)
+    scratch = scratch_directory(events.parent)
+    place = f"--input={linked_copy(events, scratch / 'input')}", f"--clickhouse_url=chdb://{scratch}/clickhouse"
+    started = time.perf_counter()
+    run(checkout, "-m", "beam_pipeline", *place)
+    return time.perf_counter() - started
 
 
 def engine(events: Path, layout: str, at_once: Sequence[int]) -> float:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.engine_limit import OURS, PLAN, Limit, best_limit
-from benchmarks.processes import Measured, generate, linked_copy, measure
+from benchmarks.processes import Measured, generate, linked_copy, measure, scratch_directory
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
 
 PLAIN_SHARE = 20
@@ -107,8 +107,7 @@ def main() -> None:
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in subjects if any(word in name for word in words)}
     for _ in range(arguments.rounds):
         for name, rounds in results.items():
-            with tempfile.TemporaryDirectory(dir=arguments.directory) as scratch:
-                rounds.append(subjects[name](Path(scratch)))
+            rounds.append(subjects[name](scratch_directory(arguments.directory)))
             print(name, rounds[-1], file=sys.stderr, flush=True)
     medians = {
         name: {key: statistics.median(result[key] for result in rounds) for key in rounds[0]}

@@ -74,7 +74,7 @@ class IngestConfig:
     """Bytes of files in a load, whatever their types. More means fewer loads and more to redo after a crash."""
     load_files: int = 1000
     """Files in a load."""
-    block_bytes: int = 16 * MIB
+    block_bytes: int = 32 * MIB
     """Bytes of files that are read, parsed and inserted at a time: memory grows with it, inserts get fewer and larger."""
     block_rows: int = 250_000
     """Rows in an insert."""

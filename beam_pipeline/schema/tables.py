@@ -71,6 +71,8 @@ class Table:
             settings |= dedup_settings(options)
         if options.embedded:
             settings |= {
+                # A column begins to be written with a buffer of 16 kB in place of one of 1 MB.
+                "min_columns_to_activate_adaptive_write_buffer": 1,
                 "vertical_merge_algorithm_min_columns_to_activate": 1,
                 "vertical_merge_algorithm_min_rows_to_activate": 1,
             }

@@ -44,18 +44,6 @@ def test_a_file_in_the_way_of_a_database_is_told(tmp_path: Path, below: str, cre
         ClickHouseConfig(url=f"chdb://{path}").connect(create=create)
 
 
-def test_merges_give_way_to_inserts(embedded_admin: ClickHouse) -> None:
-    embedded_admin.command("CREATE TABLE IF NOT EXISTS default.merged (a UInt8) ENGINE = MergeTree ORDER BY a")
-    embedded_admin.prefer_inserts()
-    priorities: dict[str, set[int]] = {}
-    for thread in Path("/proc/self/task").iterdir():
-        name = (thread / "comm").read_text().strip()
-        priorities.setdefault(name, set()).add(os.getpriority(os.PRIO_PROCESS, int(thread.name)))
-    embedded_admin.command("DROP TABLE default.merged SYNC")
-    assert priorities.pop("MergeMutate") == {19}
-    assert len(priorities) > 1 and not any(19 in found for found in priorities.values())
-
-
 ASK = """
 import sys
 from beam_pipeline.query import ClickHouseQueryProvider, DatabaseBusy
