@@ -272,7 +272,7 @@ INGEST = (
     Option("page_files", whole, 50_000, "files taken up at a time; bounds memory", "", "N"),
     Option("insert_batch_size", whole, 250_000, "rows in an insert at most", "", "ROWS"),
     Option("block_bytes", size, 32 * MIB, "bytes of files parsed into one insert; memory grows with it", "", "SIZE"),
-    Option("load_bytes", size, 64 * MIB, "bytes of files, of all types, that are committed together", "", "SIZE"),
+    Option("load_bytes", size, 128 * MIB, "bytes of files, of all types, that are committed together", "", "SIZE"),
     Option("load_files", whole, 1000, "files that are committed together", "", "N"),
     Option("inserts_in_flight", whole, 2, "inserts under way at once on a worker", "", "N"),
     Option("max_line_bytes", size, 8 * MIB, "a longer line is rejected", "", "SIZE"),

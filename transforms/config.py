@@ -70,7 +70,7 @@ class IngestConfig:
     replicated: bool = False
     """Whether the tables are replicated, so that what the workers agree on has to reach a quorum of replicas."""
     delete_after_process: bool = False
-    load_bytes: int = 64 * MIB
+    load_bytes: int = 128 * MIB
     """Bytes of files in a load, whatever their types. More means fewer loads and more to redo after a crash."""
     load_files: int = 1000
     """Files in a load."""

@@ -164,6 +164,6 @@ def test_the_loads_of_later_files_have_later_versions(
 
 
 def test_versions_hardly_run_ahead_of_the_clock() -> None:
-    defaults = {"load_bytes": 64 << 20, "load_files": 1000, "block_bytes": 16 << 20, "block_rows": 250_000}
+    defaults = {"load_bytes": 128 << 20, "load_files": 1000, "block_bytes": 32 << 20, "block_rows": 250_000}
     assert delivery_ms(50_000, 100 << 20, 1, **defaults) < 300
     assert delivery_ms(100, 10 << 30, 70, **defaults) < 10_000
