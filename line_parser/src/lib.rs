@@ -5,6 +5,7 @@
 //! taken here is taken there, too, as the same row, and nothing is rejected here.
 
 mod fields;
+mod json;
 mod rows;
 mod scan;
 mod times;
@@ -17,6 +18,7 @@ use pyo3::types::{PyBytes, PyCapsule};
 use rustc_hash::FxHashMap;
 
 use fields::{EventType, FieldSpec, Times};
+use json::{Cursor, Stops};
 use rows::{Rows, Source, Value};
 use scan::{Names, Slots};
 
@@ -27,6 +29,9 @@ type Left = (usize, usize, u32, u32);
 /// What a column of text can hold, as Arrow counts its bytes in an i32. Counted for all columns together: no chunk is as large.
 const MAX_TEXT_BYTES: usize = i32::MAX as usize;
 
+/// What may be around the JSON of a line.
+const WHITE: [char; 3] = [' ', '\t', '\r'];
+
 /// Parses the lines of several files into rows. Not for threads.
 #[pyclass(module = "transforms.events._line_parser")]
 struct LineParser {
@@ -36,6 +41,7 @@ struct LineParser {
     max_line_bytes: usize,
     rows: FxHashMap<(usize, i32), Rows>,
     text_bytes: usize,
+    stops: Stops,
 }
 
 /// The rows of one event type and one month, for `pyarrow.record_batch`.
@@ -53,14 +59,22 @@ impl LineParser {
         mistaken: Vec<(i64, i64)>,
         max_line_bytes: usize,
     ) -> PyResult<Self> {
-        let mut names = Names::default();
+        let mut names = Names::new().map_err(PyValueError::new_err)?;
         let types = types
             .into_iter()
             .map(|(name, specs, time)| EventType::new(name, specs, time, &mut names))
             .collect::<Result<_, _>>()
             .map_err(PyValueError::new_err)?;
         let times = Times { earliest_ms, latest_ms, mistaken };
-        Ok(Self { types, names, times, max_line_bytes, rows: FxHashMap::default(), text_bytes: 0 })
+        Ok(Self {
+            types,
+            names,
+            times,
+            max_line_bytes,
+            rows: FxHashMap::default(),
+            text_bytes: 0,
+            stops: Stops::default(),
+        })
     }
 
     /// Takes the lines in `data[start:end]`, all of one file. Returns how many became rows, how many newlines there are, and
@@ -111,6 +125,7 @@ impl LineParser {
     fn parse(&mut self, bytes: &[u8], source: &Source, sequence: u32) -> (u32, u32, Vec<Left>) {
         let (mut outer, mut inner) = (Slots::default(), Slots::default());
         let mut values: Vec<Value> = Vec::new();
+        self.stops.find(bytes);
         let whole = std::str::from_utf8(bytes).ok();
         let (mut taken, mut left) = (0, Vec::new());
         let (mut start, mut newlines, mut number) = (0, 0, 0);
@@ -120,11 +135,13 @@ impl LineParser {
                 Some(text) => text.get(start..end),
                 None => std::str::from_utf8(&bytes[start..end]).ok(),
             };
-            let content =
-                text.map(|text| text.strip_prefix('\u{feff}').unwrap_or(text).trim_matches([' ', '\t', '\r']));
+            let begun = text.map(|text| text.strip_prefix('\u{feff}').unwrap_or(text).trim_start_matches(WHITE));
+            let first = end - begun.map_or(0, str::len);
+            let content = begun.map(|text| text.trim_end_matches(WHITE));
             if content != Some("") {
                 let good = content.filter(|line| line.len() <= self.max_line_bytes).and_then(|line| {
-                    let tag = scan::scan(line, &self.names, &mut outer, &mut inner)?;
+                    let tag =
+                        scan::scan(Cursor::new(line, &self.stops, first), &mut self.names, &mut outer, &mut inner)?;
                     let kind = self.types.iter().position(|kind| kind.name == tag)?;
                     let month = rows::values(&self.types[kind], &outer, &inner, source, &self.times, &mut values)?;
                     let text_bytes = self.text_bytes + values.iter().map(Value::len).sum::<usize>();

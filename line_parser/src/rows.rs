@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::fields::{EventType, Field, Kind, Times};
+use crate::json::{Json, Shape};
 use crate::scan::Slots;
 use crate::times;
 
@@ -50,7 +51,7 @@ pub fn values<'a>(
     for field in &event_type.fields {
         let value = if inner.is_present() {
             // What is beside the data has to be of its type, too, but is not used.
-            if field.flat.iter().any(|name| outer.get(*name).is_some_and(|text| !may_be_beside_data(field, text))) {
+            if field.flat.iter().any(|name| outer.get(*name).is_some_and(|json| !may_be_beside_data(field, json))) {
                 return None;
             }
             value_of(field, &field.enveloped, inner, source, times)?
@@ -75,11 +76,11 @@ pub fn values<'a>(
     }
 }
 
-fn may_be_beside_data(field: &Field, text: &str) -> bool {
+fn may_be_beside_data(field: &Field, json: &Json) -> bool {
     match field.kind {
         Kind::Json => true,
         Kind::RequiredNumber | Kind::Number | Kind::Duration => false,
-        _ => field.choices.is_none() && plain_text(text).is_some(),
+        _ => field.choices.is_none() && json.shape == Shape::Plain,
     }
 }
 
@@ -90,12 +91,18 @@ fn value_of<'a>(
     source: &Source<'a>,
     times: &Times,
 ) -> Option<Value<'a>> {
-    let mut given = names.iter().filter_map(|name| slots.get(*name));
-    let text = given.next();
-    if given.next().is_some() {
-        return None; // both names for one thing
-    }
-    let Some(text) = text else {
+    let json = match names {
+        [name] => slots.get(*name),
+        _ => {
+            let mut given = names.iter().filter_map(|name| slots.get(*name));
+            let json = given.next();
+            if given.next().is_some() {
+                return None; // both names for one thing
+            }
+            json
+        }
+    };
+    let Some(json) = json else {
         return match field.kind {
             Kind::Nullable | Kind::Number | Kind::Time | Kind::Duration => Some(Value::Null),
             Kind::Text => std::str::from_utf8(&field.default).ok().map(|text| Value::Text(text.into())),
@@ -106,61 +113,58 @@ fn value_of<'a>(
         };
     };
     match field.kind {
-        Kind::Json => Some(Value::Json(text.as_bytes())),
-        Kind::RequiredNumber | Kind::Number => number(text).map(Value::Number),
-        Kind::Duration => duration(text).map(Value::Integer),
-        Kind::RequiredTime | Kind::Time | Kind::Recorded => time(text, times).map(Value::Integer),
-        Kind::Identity | Kind::Project => unescaped(text).filter(|text| !text.is_empty()).map(Value::Text),
+        Kind::Json => Some(Value::Json(json.text.as_bytes())),
+        Kind::RequiredNumber | Kind::Number => number(json).map(Value::Number),
+        Kind::Duration => duration(json).map(Value::Integer),
+        Kind::RequiredTime | Kind::Time | Kind::Recorded => time(json, times).map(Value::Integer),
+        Kind::Identity | Kind::Project => text(json).filter(|text| !text.is_empty()).map(Value::Text),
         Kind::RequiredText | Kind::Text | Kind::Nullable => match &field.choices {
-            None => unescaped(text).map(Value::Text),
-            Some(choices) => plain_text(text)
+            None => text(json).map(Value::Text),
+            Some(choices) => json
+                .plain()
                 .filter(|text| choices.iter().any(|choice| choice == text))
                 .map(|text| Value::Text(text.into())),
         },
     }
 }
 
-/// A text without escapes.
-fn plain_text(json: &str) -> Option<&str> {
-    let text = json.strip_prefix('"')?.strip_suffix('"')?;
-    memchr::memchr(b'\\', text.as_bytes()).is_none().then_some(text)
-}
-
 /// A text. Half a character, which JavaScript escapes so, is left to Python.
-fn unescaped(json: &str) -> Option<Cow<'_, str>> {
-    plain_text(json).map(Cow::Borrowed).or_else(|| serde_json::from_str(json).ok().map(Cow::Owned))
+fn text<'a>(json: &Json<'a>) -> Option<Cow<'a, str>> {
+    match json.shape {
+        Shape::Plain => json.plain().map(Cow::Borrowed),
+        Shape::Escaped => serde_json::from_str(json.text).ok().map(Cow::Owned),
+        _ => None,
+    }
 }
 
 /// A whole number of at most `digits` digits, as it is exact in every representation. `-0` is none.
-fn integer(json: &str, digits: usize) -> Option<i64> {
-    let unsigned = json.strip_prefix('-').unwrap_or(json);
+fn integer(number: &str, digits: usize) -> Option<i64> {
+    let unsigned = number.strip_prefix('-').unwrap_or(number);
     let whole = unsigned.len() <= digits && unsigned.bytes().all(|byte| byte.is_ascii_digit());
-    whole.then(|| json.parse().ok()).flatten().filter(|number| *number != 0 || json == "0")
+    whole.then(|| number.parse().ok()).flatten().filter(|integer| *integer != 0 || number == "0")
 }
 
-fn is_whole(json: &str) -> bool {
-    !json.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E'))
+fn fraction(number: &str) -> Option<f64> {
+    let is_whole = !number.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
+    (!is_whole).then(|| number.parse().ok()).flatten().filter(|fraction: &f64| fraction.is_finite())
 }
 
-fn fraction(json: &str) -> Option<f64> {
-    let starts_so = json.starts_with(|first: char| first == '-' || first.is_ascii_digit());
-    (starts_so && !is_whole(json)).then(|| json.parse().ok()).flatten().filter(|number: &f64| number.is_finite())
-}
-
-fn number(json: &str) -> Option<f64> {
-    integer(json, 15).map(|number| number as f64).or_else(|| fraction(json))
+fn number(json: &Json) -> Option<f64> {
+    let number = json.number()?;
+    integer(number, 15).map(|integer| integer as f64).or_else(|| fraction(number))
 }
 
 /// Rounded down, like a time.
-fn duration(json: &str) -> Option<i64> {
-    let exact = |number: &f64| number.abs() < 9_007_199_254_740_992.0;
-    integer(json, 18).or_else(|| fraction(json).filter(exact).map(|number| number.floor() as i64))
+fn duration(json: &Json) -> Option<i64> {
+    let number = json.number()?;
+    let exact = |fraction: &f64| fraction.abs() < 9_007_199_254_740_992.0;
+    integer(number, 18).or_else(|| fraction(number).filter(exact).map(|fraction| fraction.floor() as i64))
 }
 
-fn time(json: &str, times: &Times) -> Option<i64> {
-    match plain_text(json) {
+fn time(json: &Json, times: &Times) -> Option<i64> {
+    match json.plain() {
         Some(text) => times::parse(text).and_then(|milliseconds| times.in_range(milliseconds)),
-        None => integer(json, 18).and_then(|milliseconds| times.plausible(milliseconds)),
+        None => integer(json.number()?, 18).and_then(|milliseconds| times.plausible(milliseconds)),
     }
 }
 

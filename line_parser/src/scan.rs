@@ -1,40 +1,72 @@
 //! One line of JSON, checked as a whole, with the places of the values whose names are known.
 
 use rustc_hash::FxHashMap;
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
-use serde_json::value::RawValue;
-use std::fmt;
+
+use crate::json::{Cursor, Json, Packed, Shape};
 
 /// How many names there may be.
 pub const MAX_NAMES: usize = 64;
-/// Brackets inside brackets that Python takes in any case; what is nested deeper is left to it.
-const DEPTH: usize = 100;
 
 /// The names of all fields, by number.
-#[derive(Default)]
-pub struct Names(FxHashMap<Box<str>, u8>);
+pub struct Names {
+    numbers: FxHashMap<Box<str>, u8>,
+    packed: Vec<Packed>,
+    /// What came after each name when it was last there: most lines have their names in the order of others.
+    after: [u8; MAX_NAMES + 3],
+}
+
+/// Numbers of the names that are special in a line.
+const TYPE: u8 = 0;
+const DATA: u8 = 1;
+/// Instead of a number: a name that is not known, the beginning of a line, and that of its `data`.
+const UNKNOWN: u8 = MAX_NAMES as u8;
+const LINE: u8 = UNKNOWN + 1;
+const INSIDE: u8 = UNKNOWN + 2;
 
 impl Names {
+    pub fn new() -> Result<Self, String> {
+        let mut names = Self { numbers: FxHashMap::default(), packed: Vec::new(), after: [UNKNOWN; MAX_NAMES + 3] };
+        names.add("type")?;
+        names.add("data")?;
+        Ok(names)
+    }
+
     /// The number of a name, which gets one when it is new.
     pub fn add(&mut self, name: &str) -> Result<u8, String> {
-        let next = self.0.len();
-        if next == MAX_NAMES && !self.0.contains_key(name) {
+        if let Some(number) = self.numbers.get(name) {
+            return Ok(*number);
+        }
+        let next = self.packed.len();
+        if next == MAX_NAMES {
             return Err(format!("more than {MAX_NAMES} names of fields"));
         }
-        Ok(*self.0.entry(name.into()).or_insert(next as u8))
+        self.packed.push(Packed::new(name).ok_or_else(|| format!("{name} is too long"))?);
+        self.numbers.insert(name.into(), next as u8);
+        Ok(next as u8)
+    }
+
+    /// Reads a name, which comes after `last`. Python reads those that are written with an escape.
+    fn read(&mut self, cursor: &mut Cursor, last: u8) -> Option<u8> {
+        let expected = self.after[last as usize];
+        if self.packed.get(expected as usize).is_some_and(|name| cursor.skip_name(name)) {
+            return cursor.skip(b':').map(|()| expected);
+        }
+        let number = self.numbers.get(cursor.name()?.plain()?).copied().unwrap_or(UNKNOWN);
+        self.after[last as usize] = number;
+        cursor.skip(b':').map(|()| number)
     }
 }
 
-/// The JSON texts of an object's values, by the number of their names.
+/// An object's values, by the number of their names.
 pub struct Slots<'a> {
     seen: u64,
-    texts: [&'a str; MAX_NAMES],
+    values: [Json<'a>; MAX_NAMES],
     present: bool,
 }
 
 impl Default for Slots<'_> {
     fn default() -> Self {
-        Self { seen: 0, texts: [""; MAX_NAMES], present: false }
+        Self { seen: 0, values: [Json { text: "", shape: Shape::Null }; MAX_NAMES], present: false }
     }
 }
 
@@ -44,10 +76,9 @@ impl<'a> Slots<'a> {
         self.present
     }
 
-    /// The text of a value; None when it is absent or `null`, which is the same.
-    pub fn get(&self, name: u8) -> Option<&'a str> {
-        // no other JSON begins so
-        Some(self.texts[name as usize]).filter(|text| self.seen >> name & 1 == 1 && !text.starts_with('n'))
+    /// A value; None when it is absent or `null`, which is the same.
+    pub fn get(&self, name: u8) -> Option<&Json<'a>> {
+        Some(&self.values[name as usize]).filter(|json| self.seen >> name & 1 == 1 && json.shape != Shape::Null)
     }
 
     fn clear(&mut self) {
@@ -55,119 +86,47 @@ impl<'a> Slots<'a> {
         self.present = false;
     }
 
-    /// Whether the name is there for the first time.
-    fn set(&mut self, name: u8, text: &'a str) -> bool {
+    /// None when the name was there before, if it is known.
+    fn set(&mut self, name: u8, json: Json<'a>) -> Option<()> {
+        if name == UNKNOWN {
+            return Some(());
+        }
         let first = self.seen >> name & 1 == 0;
         self.seen |= 1 << name;
-        self.texts[name as usize] = text;
-        first
+        self.values[name as usize] = json;
+        first.then_some(())
     }
 }
 
 /// Fills the slots of the line itself and of its `data`, and returns its `type`. None when Python has to look at the line.
-pub fn scan<'a>(line: &'a str, names: &Names, outer: &mut Slots<'a>, inner: &mut Slots<'a>) -> Option<&'a str> {
+pub fn scan<'a>(
+    mut cursor: Cursor<'_, 'a>,
+    names: &mut Names,
+    outer: &mut Slots<'a>,
+    inner: &mut Slots<'a>,
+) -> Option<&'a str> {
     outer.clear();
     inner.clear();
-    if is_deep(line) {
-        return None;
-    }
-    let mut tag = None;
-    let mut deserializer = serde_json::Deserializer::from_str(line);
-    let object = Object { names, slots: outer, envelope: Some((&mut tag, inner)) };
-    object.deserialize(&mut deserializer).ok()?;
-    deserializer.end().ok()?;
-    tag
-}
-
-fn is_deep(line: &str) -> bool {
-    // '[' and '{' differ in one bit. Counts of 128 fit into a byte, which is how many bytes are compared at once.
-    let openings = |bytes: &[u8]| bytes.iter().map(|byte| u8::from(byte | 0x20 == b'{')).sum::<u8>();
-    if line.as_bytes().chunks(128).map(|bytes| usize::from(openings(bytes))).sum::<usize>() <= DEPTH {
-        return false;
-    }
-    let (mut depth, mut deepest, mut in_text, mut escaped) = (0usize, 0, false, false);
-    for byte in line.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = in_text,
-            b'"' => in_text = !in_text,
-            b'{' | b'[' if !in_text => depth += 1,
-            b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        deepest = deepest.max(depth);
-    }
-    deepest > DEPTH
-}
-
-/// An object: the line, whose `type` and `data` are special, or its `data`.
-struct Object<'s, 'a> {
-    names: &'s Names,
-    slots: &'s mut Slots<'a>,
-    envelope: Option<(&'s mut Option<&'a str>, &'s mut Slots<'a>)>,
-}
-
-impl<'a> DeserializeSeed<'a> for Object<'_, 'a> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'a> Visitor<'a> for Object<'_, 'a> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<M: MapAccess<'a>>(mut self, mut map: M) -> Result<(), M::Error> {
-        self.slots.present = true;
-        while let Some(name) = map.next_key_seed(Name)? {
-            let first = match (name, &mut self.envelope) {
-                ("type", Some((tag, _))) => {
-                    let text = map.next_value::<&RawValue>()?.get();
-                    let plain = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-                    tag.replace(plain.ok_or_else(|| M::Error::custom("no text"))?).is_none()
-                }
-                ("data", Some((_, inner))) => {
-                    let first = !inner.present;
-                    map.next_value_seed(Object { names: self.names, slots: inner, envelope: None })?;
-                    first
-                }
-                _ => {
-                    let text = map.next_value::<&RawValue>()?.get();
-                    self.names.0.get(name).is_none_or(|number| self.slots.set(*number, text))
-                }
-            };
-            if !first {
-                return Err(M::Error::custom("twice"));
+    let (mut tag, mut last) = (None, LINE);
+    cursor.object(1, |cursor| {
+        last = names.read(cursor, last)?;
+        match last {
+            TYPE if tag.is_some() => None,
+            TYPE => {
+                tag = Some(cursor.value(1)?.plain()?);
+                Some(())
             }
+            DATA if inner.present => None,
+            DATA => {
+                inner.present = true;
+                let mut last = INSIDE;
+                cursor.object(2, |cursor| {
+                    last = names.read(cursor, last)?;
+                    inner.set(last, cursor.value(2)?)
+                })
+            }
+            _ => outer.set(last, cursor.value(1)?),
         }
-        Ok(())
-    }
-}
-
-/// The name of a value. One that is written with an escape is an error: Python reads it.
-struct Name;
-
-impl<'a> DeserializeSeed<'a> for Name {
-    type Value = &'a str;
-
-    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<&'a str, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'a> Visitor<'a> for Name {
-    type Value = &'a str;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        formatter.write_str("a name without escapes")
-    }
-
-    fn visit_borrowed_str<E: Error>(self, name: &'a str) -> Result<&'a str, E> {
-        Ok(name)
-    }
+    })?;
+    tag.filter(|_| cursor.is_at_end())
 }

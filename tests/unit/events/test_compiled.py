@@ -5,9 +5,10 @@ Two workers of which one has it may work on one load, and ClickHouse tells a rep
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pyarrow as pa
 import pytest
@@ -136,6 +137,9 @@ GOOD = {
     "escapes in text": LOG.replace('"m"', r'"\n \" \u00e9 \ud83d\ude00"'),
     "half a character in what is stored as it came": LOG.replace('"a"', r'"\ud83d"'),
     "names that are not known": LOG.replace('"id"', '"unheardOf": [{"id": 1e999}], "id"'),
+    "names that begin like others": LOG.replace('"id"', '"idx": 1, "i": 2, "typed": 3, "": 4, "id"'),
+    "a name that is longer than any": LOG.replace('"id"', f'"{"id" * 40}": 1, "id"'),
+    "a name at the end": LOG[:-1] + ', "a": 1}',
     "nulls": event("log", "l", traceId=None, recordedAt=None),
     "epoch milliseconds": event("log", "l", timestamp=1_790_000_000_000),
     "an offset and nanoseconds": event("log", "l", at="2026-11-20T12:00:00.123456789+02:30"),
@@ -176,6 +180,38 @@ def test_odd_lines_are_left_to_Python_which_takes_them(what: str) -> None:
     data = f"{LOG}\n{LEFT[what]}\n".encode()
     assert left(data) == [LEFT[what].encode()]
     assert assert_no_difference([(data, "p", RECORDED_MS)]).rejected is None
+
+
+def test_texts_may_end_anywhere() -> None:
+    """Ends are found for 64 bytes at a time: texts of all lengths begin and end at every place in those."""
+    endings = ("", r"\\", r"\"", r"\\\"", r"\u00e9", "é", "x" * 64)
+    lines = [LOG.replace('"m"', f'"{"x" * length}{ending}"') for ending in endings for length in range(140)]
+    data = "\n".join(lines).encode()
+    assert left(data) == []
+    (rows,) = assert_no_difference([(data, "p", RECORDED_MS)]).rows.values()
+    assert rows.column("message").to_pylist() == [json.loads(line)["message"] for line in lines]
+
+
+def test_control_characters_in_text_are_left_wherever_they_are() -> None:
+    lines = [LOG.replace('"m"', f'"{"x" * length}{chr(length % 32)}"') for length in range(130) if length % 32 != 10]
+    data = "\n".join(lines).encode()
+    assert left(data) == [line.encode() for line in lines]
+    rejected = assert_no_difference([(data, "p", RECORDED_MS)]).rejected
+    assert rejected is not None and rejected.num_rows == len(lines)
+
+
+@given(st.lists(st.permutations(list(json.loads(LOG).items())), min_size=2, max_size=6), st.booleans())
+def test_names_may_be_in_any_order(orders: list[list[tuple[str, Any]]], enveloped: bool) -> None:
+    """A name is looked for first where it was in the lines before."""
+
+    def line(fields: dict[str, Any]) -> str:
+        if not enveloped:
+            return json.dumps(fields)
+        return json.dumps({"data": {name: fields[name] for name in fields if name != "type"}, "type": fields["type"]})
+
+    data = "\n".join(line(dict(order)) for order in orders).encode()
+    assert left(data) == []
+    assert_no_difference([(data, "p", RECORDED_MS)])
 
 
 def test_every_name_that_a_line_may_have_is_known() -> None:
