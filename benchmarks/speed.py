@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.engine_limit import OURS, PLAN, Limit, best_limit
+from benchmarks.engine_limit import AT_ONCE, OURS, PLAN, Limit, limit
 from benchmarks.processes import Measured, generate, linked_copy, measure, scratch_directory
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
 
@@ -57,8 +57,8 @@ def http(events: Path, scratch: Path, url: str, *options: str) -> dict[str, Any]
     return summary(rows, measured.seconds, measured)
 
 
-def engine(events: Path, layout: str) -> dict[str, Any]:
-    found = best_limit(events, layout)
+def engine(events: Path, layout: str, at_once: int) -> dict[str, Any]:
+    found = limit(events, layout, at_once)
     return summary(found.rows, found.seconds, found)
 
 
@@ -70,6 +70,10 @@ def plain_beam(events: Path, scratch: Path) -> dict[str, Any]:
             link.hardlink_to(file)
     measured = measure("benchmarks.plain_beam", f"--input={scratch / 'share'}")
     return summary(json.loads(measured.output.splitlines()[-1])["rows"], measured.seconds, measured)
+
+
+def limit_name(name: str, at_once: int) -> str:
+    return f"{name}, {at_once} at once"
 
 
 def summary(rows: int, seconds: float, measured: Measured | Limit) -> dict[str, Any]:
@@ -96,7 +100,11 @@ def main() -> None:
     events = arguments.directory / f"flat-{arguments.events}"
     size = generate(events, arguments.events)
     subjects: dict[str, Callable[[Path], dict[str, Any]]] = {
-        **{name: lambda _, layout=layout: engine(events, layout) for name, layout in LIMITS.items()},
+        **{
+            limit_name(name, number): lambda _, layout=layout, number=number: engine(events, layout, number)
+            for name, layout in LIMITS.items()
+            for number in AT_ONCE
+        },
         "embedded": lambda scratch: embedded(events, scratch),
         "embedded, large blocks": lambda scratch: embedded(events, scratch, *LARGE_BLOCKS),
         "http": lambda scratch: http(events, scratch, arguments.clickhouse_url),
@@ -113,6 +121,11 @@ def main() -> None:
         name: {key: statistics.median(result[key] for result in rounds) for key in rounds[0]}
         for name, rounds in results.items()
     }
+    for name in LIMITS:
+        # The number with the best median: the best of each round would be the luckiest of three measurements.
+        found = [medians.pop(limit_name(name, number)) for number in AT_ONCE if limit_name(name, number) in medians]
+        if found:
+            medians = {name: max(found, key=lambda median: float(median["rows_per_s"])), **medians}
     if arguments.json:
         print(json.dumps({"events": arguments.events, "bytes": size, "results": medians}))
         return
