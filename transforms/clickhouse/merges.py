@@ -12,7 +12,7 @@ from transforms.clickhouse.errors import ClickHouseError
 if TYPE_CHECKING:
     from transforms.clickhouse.client import ClickHouse
 
-MANY_PARTS = 300
+MANY_PARTS = 500
 """Parts of a partition at which merges begin in the middle of a run; the engine slows inserts down at 1,000."""
 _MERGE_THREADS = "MergeMutate"
 _LOWEST_PRIORITY = 19
