@@ -113,7 +113,7 @@ class _Fails:
 
 def test_neither_an_insert_nor_a_run_fails_because_of_merges() -> None:
     engine = _Fails()
-    merges = WaitingMerges(cast("ClickHouse", engine))
+    merges = WaitingMerges(cast("ClickHouse", engine), many_parts=100)
     merges.begin()
     merges.note_insert()
     assert engine.asked == 2
