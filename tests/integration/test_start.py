@@ -68,3 +68,12 @@ def test_only_what_has_something_to_load_imports_beam(tmp_path: Path) -> None:
     assert imported_by("query", "logs", place[1], "--project_id=p") == driver
     (tmp_path / "in/log/p/20261120T120000Z_a.jsonl").write_text(event("log", "1") + "\n")
     assert imported_by(*place) == ["apache_beam", *driver, "grpc"]
+
+
+def test_a_runner_without_a_name_is_told() -> None:
+    """What Beam is to do without depends on the runner, before options are checked."""
+    done = subprocess.run(
+        [sys.executable, "-m", "beam_pipeline", "--runner"], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "error: --runner: expected one argument"

@@ -182,8 +182,9 @@ class ClickHouse:
         if self.config.embedded:
             with rows_in_memory(rows) as place:
                 self._retrying(attempt, repeatable)
-            if self._merges is not None:
-                self._merges.note_insert()
+            merges = self._merges  # the run may end in another thread
+            if merges is not None:
+                merges.note_insert()
         else:
             body = memoryview(_arrow_file(rows, _compression(self.config.url)))
             self._retrying(attempt, repeatable)
