@@ -154,13 +154,17 @@ def test_ttls_are_those_declared(shared: ClickHouse) -> None:
     }
 
 
-def test_windows_are_set_where_loading_inserts_and_merges_by_column_only_embedded(shared: ClickHouse) -> None:
-    by_column = {"vertical_merge_algorithm_min_columns_to_activate", "vertical_merge_algorithm_min_rows_to_activate"}
+def test_windows_are_set_where_loading_inserts_and_what_saves_memory_only_embedded(shared: ClickHouse) -> None:
+    saves_memory = {
+        "min_columns_to_activate_adaptive_write_buffer",
+        "vertical_merge_algorithm_min_columns_to_activate",
+        "vertical_merge_algorithm_min_rows_to_activate",
+    }
     found = declarations(shared)
     for name, table in expected.TABLES.items():
         settings = dict(re.findall(r"(\w+) = (\d+)", found[name]["engine_full"].partition(" SETTINGS ")[2]))
         wanted = {WINDOW: "100000"} if table.window else {}
-        wanted |= dict.fromkeys(by_column, "1") if shared.config.embedded else {}
+        wanted |= dict.fromkeys(saves_memory, "1") if shared.config.embedded else {}
         settings.pop("index_granularity", None)
         assert (name, settings) == (name, wanted)
 
