@@ -7,7 +7,7 @@ from beam_pipeline.process import (
     collect_garbage_seldom,
     end_on_signals,
     flush_output,
-    keep_memory_low,
+    keep_libraries_small,
     leave_out_what_is_not_needed,
     prepare_streams,
 )
@@ -19,7 +19,7 @@ def main() -> int:
     end_on_signals()
     prepare_streams()
     leave_out_what_is_not_needed(runs_here=runs_here(sys.argv[1:]))
-    keep_memory_low()
+    keep_libraries_small()
     collect_garbage_seldom()
     # Imports for a second or two: only now an interrupt ends it in silence.
     from beam_pipeline.cli import main as run_command

@@ -63,9 +63,23 @@ def leave_out_what_is_not_needed(*, runs_here: bool) -> None:
     sys.meta_path.insert(0, _LeftOut((*_NOT_NEEDED, *(_NOT_NEEDED_LOCALLY if runs_here else ()))))
 
 
-def keep_memory_low() -> None:
-    """Makes Arrow share the process's memory: its own default keeps some 40 MB for itself that nothing uses."""
+def keep_libraries_small() -> None:
+    """Makes libraries that are not loaded yet do without what nothing here uses.
+
+    Arrow shares the process's memory: its own default keeps some 40 MB for itself. numpy's OpenBLAS starts no thread for each
+    core to wait for matrices.
+    """
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def keep_engine_memory_low() -> None:
+    """Makes an embedded engine that is not loaded yet give back soon what it has freed, a tenth of the memory of a run.
+
+    Its allocator otherwise keeps freed pages for five seconds, for each core of its own. Queries, which may use many cores
+    at once, are better off with that.
+    """
+    os.environ.setdefault("JE_MALLOC_CONF", "percpu_arena:disabled,narenas:1,dirty_decay_ms:300")
 
 
 def collect_garbage_seldom() -> None:

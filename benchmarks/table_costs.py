@@ -3,33 +3,35 @@
     python -m benchmarks.table_costs [--events=200000] [--rounds=3] [--only=WORD] [--directory=DIR]
 
 Blocks are cut as a load cuts them and inserted as a load inserts them, into tables without the part in question. Beside
-them are the plan's tables. Variants are interleaved, and the least of the rounds counts, since other work on the machine only
-adds to it. `insert` is with merges stopped, `merge` what it costs to merge the parts of the table into one, both in
-microseconds of CPU an event.
+them are the plan's tables. Each is measured in a process of its own, since an engine gets slower with what it did before.
+Variants are interleaved, and the least of the rounds counts, since other work on the machine only adds to it. `insert` is with
+merges stopped, `merge` what it costs to merge the parts of the table into one, both in microseconds of CPU an event.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import resource
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
 from beam_pipeline.schema import SchemaOptions
 from beam_pipeline.schema.rollups import ROLLUPS
 from beam_pipeline.schema.tables import EVENT_TABLES, Table
+from benchmarks import processes
 from benchmarks.plan_tables import plan_columns, plan_statements
-from benchmarks.processes import generate
+from benchmarks.processes import generate, scratch_directory
 from transforms.blocks.row_block import RowBlock, cut_blocks
 from transforms.clickhouse import ClickHouse, ClickHouseConfig
 from transforms.events import TABLES, LineSource
 from transforms.events.parsing import ChunkParser
 
-_CHUNK_BYTES = 16 << 20
+_CHUNK_BYTES = 32 << 20
 _OURS = "database = currentDatabase()"
 _OPTIONS = SchemaOptions(embedded=True, ttl_days=0, logs_ttl_days=0)
 TableChange = Callable[[Table], Table]
@@ -177,7 +179,7 @@ VARIANTS: dict[str, Variant] = {
 
 
 def blocks_of(directory: Path) -> list[RowBlock]:
-    """What loads cut from the files, in chunks of 16 MiB."""
+    """What loads cut from the files, in chunks of 32 MiB, the default."""
     blocks: list[RowBlock] = []
     parser, size, number = ChunkParser(), 0, 0
     files = sorted(directory.glob("*/*/*.jsonl"))
@@ -214,7 +216,7 @@ class Cost:
 
 
 def measure(client: ClickHouse, variant: Variant, blocks: Sequence[RowBlock]) -> Cost:
-    """Makes a variant's tables, inserts the blocks, merges them, and drops all."""
+    """Makes a variant's tables in a new database, inserts the blocks, and merges them."""
     for statement in variant.statements():
         client.command(statement)
     tables = [
@@ -234,8 +236,6 @@ def measure(client: ClickHouse, variant: Variant, blocks: Sequence[RowBlock]) ->
         client.command(f"OPTIMIZE TABLE `{table}` FINAL")
     merged = cpu_seconds()
     (size,) = client.query(f"SELECT sum(bytes_on_disk) AS bytes FROM system.parts WHERE active AND {_OURS}")
-    for row in client.query(f"SELECT name FROM system.tables WHERE {_OURS} ORDER BY engine != 'MaterializedView'"):
-        client.command(f"DROP TABLE IF EXISTS `{row['name']}` SYNC")
     return Cost(inserted - started, merged - inserted, size["bytes"])
 
 
@@ -245,22 +245,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="the variants whose names match, and our tables")
     parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir(), "beam_pipeline_shapes"))
+    parser.add_argument("--variant", help="measure this one here, and print what it costs as JSON")
     arguments = parser.parse_args()
     arguments.directory.mkdir(parents=True, exist_ok=True)
     events = arguments.directory / f"events-{arguments.events}"
     generate(events, arguments.events, projects=10)
-    blocks = blocks_of(events)
+    if arguments.variant:
+        scratch = scratch_directory(arguments.directory)
+        with ClickHouseConfig(f"chdb://{scratch}/clickhouse").connect(create=True) as client:
+            print(json.dumps(asdict(measure(client, VARIANTS[arguments.variant], blocks_of(events)))))
+        return
     chosen = [name for name in VARIANTS if name == "our tables" or re.search(arguments.only, name)]
     costs: dict[str, list[Cost]] = {name: [] for name in chosen}
-    with (
-        tempfile.TemporaryDirectory(dir=arguments.directory) as scratch,
-        ClickHouseConfig(f"chdb://{scratch}/clickhouse").connect(create=True) as client,
-    ):
-        measure(client, VARIANTS["our tables"], blocks)  # the first time is of a cold engine
-        for _ in range(arguments.rounds):
-            for name in chosen:
-                costs[name].append(measure(client, VARIANTS[name], blocks))
-            report(costs, arguments.events)
+    options = (f"--events={arguments.events}", f"--directory={arguments.directory}")
+    for _ in range(arguments.rounds):
+        for name in chosen:
+            output = processes.measure("benchmarks.table_costs", f"--variant={name}", *options).output
+            costs[name].append(Cost(**json.loads(output.splitlines()[-1])))
+        report(costs, arguments.events)
 
 
 def report(costs: Mapping[str, Sequence[Cost]], events: int) -> None:

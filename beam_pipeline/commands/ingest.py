@@ -46,7 +46,7 @@ from beam_pipeline.options import (
     ingest_config,
     input_problems,
 )
-from beam_pipeline.process import SIGNALS
+from beam_pipeline.process import SIGNALS, keep_engine_memory_low
 from beam_pipeline.progress import Display, Tracker, duration, make_display
 from beam_pipeline.results import ProcessingResult
 from beam_pipeline.runners import (
@@ -127,6 +127,7 @@ def _print_no_lost_connections() -> None:
 
 def run(invocation: Invocation) -> int:
     """Loads, and returns the exit code."""
+    keep_engine_memory_low()
     values = invocation.values
     config = _config(invocation)
     console = log_console()

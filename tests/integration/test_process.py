@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -198,3 +200,35 @@ def test_a_warning_that_is_made_an_error_is_none_of_ours(loaded: Path) -> None:
 def test_the_environment_may_be_empty(loaded: Path) -> None:
     done = CommandLine().run("status", f"--input={loaded}", wrapper=["env", "-i"])
     assert done.code == 0 and "pending: 0 files" in done.out
+
+
+# Memory
+
+_LOAD_AND_ASK = """
+import re, sys
+from beam_pipeline.cli import main
+from transforms.clickhouse import ClickHouseConfig
+
+assert main(["ingest", f"--input={sys.argv[1]}", f"--clickhouse_url={sys.argv[2]}", "--quiet"]) == 0
+with ClickHouseConfig(sys.argv[2]).connect() as client:
+    (told,) = client.query("SELECT * FROM system.jemalloc_stats")
+print(re.search(r"opt\\.narenas: (\\d+)", str(told))[1])
+"""
+
+
+@pytest.mark.parametrize(("given", "arenas"), [({}, "1"), ({"JE_MALLOC_CONF": "percpu_arena:disabled,narenas:3"}, "3")])
+def test_the_engine_of_a_load_keeps_little_of_what_it_has_freed(
+    tmp_path: Path, given: dict[str, str], arenas: str
+) -> None:
+    """Unless its environment says otherwise."""
+    (tmp_path / "in/log/p").mkdir(parents=True)
+    (tmp_path / "in/log/p/20261120T120000Z_a.jsonl").write_text(event("log", "1") + "\n")
+    done = subprocess.run(
+        [sys.executable, "-c", _LOAD_AND_ASK, str(tmp_path / "in"), f"chdb://{tmp_path}/db"],
+        env={**{name: value for name, value in os.environ.items() if name != "JE_MALLOC_CONF"}, **given},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    assert done.stdout.split() == [arenas]
