@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from beam_pipeline.beam_options import IngestOptions
-    from beam_pipeline.options import OptionsError, clickhouse_config, ingest_config
+    from beam_pipeline.option_parser import OptionsError
+    from beam_pipeline.options import clickhouse_config, ingest_config
     from beam_pipeline.pipeline import build_pipeline
     from beam_pipeline.query import ClickHouseQueryProvider
     from beam_pipeline.results import ProcessingResult, WorkerStatus

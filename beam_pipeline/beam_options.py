@@ -10,7 +10,8 @@ from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_pipeline.options import INGEST, OptionsError
+from beam_pipeline.option_parser import OptionsError
+from beam_pipeline.options import INGEST
 from beam_pipeline.runners import LOCAL_RUNNERS
 from transforms.config import IngestConfig
 

@@ -26,8 +26,9 @@ from beam_pipeline.commands.base import (
     print_json,
     printable_lines,
 )
+from beam_pipeline.option_parser import OptionsError, option_parser, read_values
 from beam_pipeline.option_values import SHOWN, shown
-from beam_pipeline.options import INPUT, OptionsError, option_parser, read_values
+from beam_pipeline.options import INPUT
 from beam_pipeline.other_names import with_our_names
 from transforms.clickhouse import ClickHouseError
 from transforms.storage import StorageError

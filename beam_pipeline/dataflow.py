@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from beam_pipeline.options import Option
+from beam_pipeline.option_parser import Option
 from beam_pipeline.runners import DATAFLOW, only_submits, runner_of, template_location_of
 from transforms.clickhouse.passwords import google_says
 

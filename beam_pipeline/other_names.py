@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Container, Mapping, Sequence
 
+from beam_pipeline.option_parser import OptionsError
 from beam_pipeline.option_values import shown
-from beam_pipeline.options import INPUT, OptionsError
+from beam_pipeline.options import INPUT
 
 BASE_PATH = "observability"
 """What event files are below there unless `--base-path` says otherwise."""

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from beam_pipeline.schema.tables import EVENT_TABLES, Column, Table
+from beam_pipeline.schema.table import Column, Table
+from beam_pipeline.schema.tables import EVENT_TABLES
 from transforms.blocks.rollups import ROLLUP_SOURCES
 from transforms.events import TABLES
 

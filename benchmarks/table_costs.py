@@ -22,7 +22,8 @@ from pathlib import Path
 
 from beam_pipeline.schema import SchemaOptions
 from beam_pipeline.schema.rollups import ROLLUPS
-from beam_pipeline.schema.tables import EVENT_TABLES, Table
+from beam_pipeline.schema.table import Table
+from beam_pipeline.schema.tables import EVENT_TABLES
 from benchmarks import processes
 from benchmarks.plan_tables import plan_columns, plan_statements
 from benchmarks.processes import generate, scratch_directory

@@ -13,7 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
-from beam_pipeline.options import Option, OptionsError, clickhouse_config, connection_problems
+from beam_pipeline.option_parser import Option, OptionsError
+from beam_pipeline.options import clickhouse_config, connection_problems
 from transforms.clickhouse import ClickHouseConfig
 
 OK, FAILED, USAGE = 0, 1, 2

@@ -11,7 +11,8 @@ from beam_pipeline.commands.base import (
     print_text,
     where,
 )
-from beam_pipeline.options import CONFIRM, CONNECTION, INPUT, OUTPUT, OptionsError
+from beam_pipeline.option_parser import OptionsError
+from beam_pipeline.options import CONFIRM, CONNECTION, INPUT, OUTPUT
 from beam_pipeline.runs_under_way import refuse_runs
 from beam_pipeline.schema import connect_if_there, drop_all_tables
 from transforms.storage import input_root

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from beam_pipeline.commands.base import OK, Command, Invocation, print_json, print_text, printable
 from beam_pipeline.generate import GenerateOptions, generate
-from beam_pipeline.options import GENERATE, OUTPUT, OptionsError
+from beam_pipeline.option_parser import OptionsError
+from beam_pipeline.options import GENERATE, OUTPUT
 from beam_pipeline.wording import counted
 
 

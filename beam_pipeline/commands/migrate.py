@@ -15,7 +15,8 @@ from beam_pipeline.commands.base import (
     print_text,
     where,
 )
-from beam_pipeline.options import CHECK, CONNECTION, INPUT, OUTPUT, SCHEMA, OptionsError
+from beam_pipeline.option_parser import OptionsError
+from beam_pipeline.options import CHECK, CONNECTION, INPUT, OUTPUT, SCHEMA
 from beam_pipeline.runs_under_way import refuse_older_runs
 from beam_pipeline.schema import (
     SchemaOptions,

@@ -47,7 +47,8 @@ from beam_pipeline.commands.query_output import (
     series_rows,
     statistics_rows,
 )
-from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, OptionsError
+from beam_pipeline.option_parser import OptionsError
+from beam_pipeline.options import CONNECTION, INPUT, OUTPUT
 from beam_pipeline.query import BadArgument, ClickHouseQueryProvider, NotFound, QueryError
 from beam_pipeline.query.lists.pages import DEFAULT_PER_PAGE
 from beam_pipeline.query.lists.tree import SpanTree

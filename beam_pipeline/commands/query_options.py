@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from beam_pipeline.commands.times import TZ
+from beam_pipeline.option_parser import Option
 from beam_pipeline.option_values import choice, moment, number, seconds, shown, whole
-from beam_pipeline.options import Option
 from beam_pipeline.query.filters import FILTERS, JsonValue
 from beam_pipeline.query.json_paths import JsonPath, read_path
 

@@ -24,7 +24,8 @@ from beam_pipeline.commands.base import (
 from beam_pipeline.commands.tables import FIXED, NUMBER, Column, is_terminal, print_table
 from beam_pipeline.commands.times import TZ, TimeColumn
 from beam_pipeline.history import History, RejectedFilter
-from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, REJECTED, OptionsError
+from beam_pipeline.option_parser import OptionsError
+from beam_pipeline.options import CONNECTION, INPUT, OUTPUT, REJECTED
 from beam_pipeline.schema import connect_if_there
 from beam_pipeline.wording import counted
 from transforms.storage import input_root

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from datetime import datetime, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
+from beam_pipeline.option_parser import Option
 from beam_pipeline.option_values import shown
-from beam_pipeline.options import Option
 
 
 def time_zone(text: str) -> tzinfo:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from beam_pipeline.schema.options import MIN_DEDUP_WINDOW
-from beam_pipeline.schema.tables import Column, Table
+from beam_pipeline.schema.table import Column, Table
 from beam_pipeline.schema.views import View
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from beam_pipeline.schema.inspection import (
 )
 from beam_pipeline.schema.options import SchemaOptions
 from beam_pipeline.schema.rollups import ROLLUPS
+from beam_pipeline.schema.table import Table, dedup_settings
 from beam_pipeline.schema.tables import (
     EVENT_TABLES,
     FILES,
@@ -27,8 +28,6 @@ from beam_pipeline.schema.tables import (
     MIGRATIONS_TABLE,
     REJECTED,
     RUNS,
-    Table,
-    dedup_settings,
 )
 from beam_pipeline.schema.views import View
 from transforms.clickhouse import SchemaError

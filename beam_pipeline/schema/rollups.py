@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from beam_pipeline.schema.tables import Column, Table
+from beam_pipeline.schema.table import Column, Table
 from beam_pipeline.schema.views import View
 from transforms.blocks.rollups import QUANTILE_LEVELS, QUANTILES, ROLLUP_SOURCES, TO_ROLL_UP
 from transforms.events import TABLES

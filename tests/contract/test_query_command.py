@@ -13,7 +13,7 @@ import pytest
 
 from beam_pipeline.commands import query, query_events
 from beam_pipeline.commands.base import Invocation
-from beam_pipeline.options import OptionsError, read_values
+from beam_pipeline.option_parser import OptionsError, read_values
 from tests.conftest import NO_PASSWORD
 from tests.support import query_events as events
 from transforms.clickhouse import ClickHouse

@@ -12,7 +12,7 @@ import pytest
 
 from beam_pipeline.schema import SchemaOptions
 from beam_pipeline.schema.options import DEFAULT_DEDUP_WINDOW
-from beam_pipeline.schema.tables import dedup_settings
+from beam_pipeline.schema.table import dedup_settings
 from tests.faults.runs import assert_a_plain_run_completes, start
 from tests.support.clickhouse_endpoint import ClickHouseEndpoint
 from tests.support.dataset import Dataset, event

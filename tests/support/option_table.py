@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from beam_pipeline.cli import COMMANDS, load_command
-from beam_pipeline.options import CONNECTION, OUTPUT, Option
+from beam_pipeline.option_parser import Option
+from beam_pipeline.options import CONNECTION, OUTPUT
 
 README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- options -->\n", "<!-- /options -->\n"

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from beam_pipeline.option_parser import Option
 from beam_pipeline.option_values import number, whole
-from beam_pipeline.options import INGEST, STREAMED, STREAMING, Option
+from beam_pipeline.options import INGEST, STREAMED, STREAMING
 
 _DIRECTORY = Path(__file__).parents[2] / "templates" / "dataflow"
 METADATA = {"batch": _DIRECTORY / "metadata.json", "streaming": _DIRECTORY / "metadata-streaming.json"}

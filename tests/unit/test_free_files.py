@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transforms.assign_files import slice_of
 from transforms.clickhouse import ClickHouseConfig
 from transforms.config import IngestConfig, month_of
 from transforms.free_files import fitting, free_files, is_worth_a_load, lost, under_way
 from transforms.loads import cut_loads
 from transforms.loads.journal import Holding, Tail
 from transforms.loads.rows import FileRecord
-from transforms.record_loads import _slice
 from transforms.storage import PendingFile
 
 NOW_MS = 1_795_176_000_000
@@ -114,7 +114,7 @@ def test_what_is_taken_makes_no_more_loads_than_there_is_room_for(shapes: Sequen
     assert bool(taken) == bool(files)
     loads = []
     for month in sorted({month_of(one.timestamp_ms) for one in taken}):
-        parts = [_slice(one, 0, one.size) for one in taken if month_of(one.timestamp_ms) == month]
+        parts = [slice_of(one, 0, one.size) for one in taken if month_of(one.timestamp_ms) == month]
         loads += cut_loads(parts, load_bytes=100, load_files=3, next_line=lambda part, offset: offset)
     assert len(loads) <= room or len(taken) == 1
 

@@ -15,13 +15,14 @@ from tests.support.compress import compress
 from tests.support.dataset import event
 from tests.support.parser_stage import Log, stage_of
 from transforms import load_parser
+from transforms.assign_files import assign_files
 from transforms.clickhouse import ClickHouseConfig
 from transforms.config import IngestConfig
 from transforms.events import REJECTED_TABLE
 from transforms.load_parser import LoadParser
 from transforms.loads.journal import Tail
 from transforms.loads.lines import line_number
-from transforms.record_loads import assign_files, new_loads
+from transforms.record_loads import new_loads
 from transforms.run import contents_of
 from transforms.storage import PendingFile
 from transforms.storage.contents import Contents

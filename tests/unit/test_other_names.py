@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from beam_pipeline.commands.migrate import COMMAND as MIGRATE
-from beam_pipeline.options import CONNECTION, INGEST, ONCE, OptionsError, ingest_config, read_values
+from beam_pipeline.option_parser import OptionsError, read_values
+from beam_pipeline.options import CONNECTION, INGEST, ONCE, ingest_config
 from beam_pipeline.other_names import OF_INPUT, POLL_INTERVAL, RENAMED, with_our_names
 
 NAMES = [option.name for option in (*INGEST, ONCE)]

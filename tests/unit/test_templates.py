@@ -21,7 +21,8 @@ from packaging.requirements import Requirement
 from beam_pipeline.cli import COMMANDS, _read, load_command
 from beam_pipeline.commands.base import Invocation
 from beam_pipeline.dataflow import launcher_arguments
-from beam_pipeline.options import CONNECTION, INGEST, INPUT, OptionsError, clickhouse_config, ingest_config, read_values
+from beam_pipeline.option_parser import OptionsError, read_values
+from beam_pipeline.options import CONNECTION, INGEST, INPUT, clickhouse_config, ingest_config
 from tests.support.template_metadata import IMAGE, METADATA, OPTIONS, REQUIRED, STREAMING_JOB, metadata
 
 ROOT = Path(__file__).parents[2]

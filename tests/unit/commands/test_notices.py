@@ -9,7 +9,8 @@ import pytest
 
 from beam_pipeline.cli import load_command
 from beam_pipeline.commands.notices import notices
-from beam_pipeline.options import clickhouse_config, read_values
+from beam_pipeline.option_parser import read_values
+from beam_pipeline.options import clickhouse_config
 from beam_pipeline.results import ProcessingResult
 from transforms.clickhouse import ClickHouseConfig
 from transforms.config import IngestConfig

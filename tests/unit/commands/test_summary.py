@@ -1,10 +1,10 @@
-"""`--profile`: where the time of a run went."""
+"""How a run ended: where its time went."""
 
 from __future__ import annotations
 
 import pytest
 
-from beam_pipeline.commands.ingest import profile
+from beam_pipeline.commands.summary import profile
 from beam_pipeline.results import ProcessingResult
 
 

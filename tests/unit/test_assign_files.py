@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import xxhash
 
+from transforms.assign_files import Assignment, assign_files
 from transforms.loads.journal import Holding, Tail
 from transforms.loads.rows import FileRecord, version
 from transforms.loads.runs import Owner
-from transforms.record_loads import Assignment, assign_files
 from transforms.storage import PendingFile
 from transforms.storage.contents import Contents
 from transforms.storage.local import LocalStorage
