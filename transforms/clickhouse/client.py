@@ -21,7 +21,7 @@ from clickhouse_connect.driver.binding import quote_identifier
 from clickhouse_connect.driver.client import Client
 
 from transforms.clickhouse.config import ClickHouseConfig
-from transforms.clickhouse.embedded import insert_embedded, open_embedded, rows_in_memory
+from transforms.clickhouse.embedded import RowFiles, insert_embedded, open_embedded
 from transforms.clickhouse.errors import ClickHouseError, Unavailable
 from transforms.clickhouse.merges import WaitingMerges
 from transforms.clickhouse.parameters import in_parts
@@ -86,6 +86,7 @@ class ClickHouse:
         """Statements that were tried again."""
         self._statements = 0
         self._merges: WaitingMerges | None = None
+        self._row_files = RowFiles()
         self.server_version: str = self._retrying(lambda client: client.server_version)
         self._statements = 0
 
@@ -180,7 +181,7 @@ class ClickHouse:
                 client.raw_insert(quote_identifier(table), names, body, settings=options, fmt="Arrow")
 
         if self.config.embedded:
-            with rows_in_memory(rows) as place:
+            with self._row_files.holding(rows) as place:
                 self._retrying(attempt, repeatable)
             merges = self._merges  # the run may end in another thread
             if merges is not None:
@@ -200,7 +201,8 @@ class ClickHouse:
         merges.begin()
         self._merges = merges
         try:
-            yield
+            with self._row_files.kept():
+                yield
         finally:
             self._merges = None
             merges.end()

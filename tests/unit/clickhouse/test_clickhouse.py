@@ -491,6 +491,23 @@ def test_an_insert_leaves_no_file_and_no_descriptor(
         assert memory == []
 
 
+def test_a_run_writes_the_files_of_its_inserts_again(embedded: ClickHouse) -> None:
+    """Also for fewer rows than there were in one, and until it ends; not that of an insert that has failed."""
+    embedded.command("CREATE TABLE again (x Int64) ENGINE = MergeTree ORDER BY x")
+    files = []
+    with embedded.inserts_first():
+        for rows in (1000, 1, 100_000, 10):
+            embedded.insert("again", pa.record_batch({"x": pa.array([1] * rows)}))
+            files.append({fd for fd in os.listdir("/proc/self/fd") if _is_memory(fd)})
+        with pytest.raises(ClickHouseError):
+            embedded.insert("again", pa.record_batch({"y": pa.array([1])}))
+        assert not any(map(_is_memory, os.listdir("/proc/self/fd")))
+        embedded.insert("again", pa.record_batch({"x": pa.array([1])}))
+    assert embedded.query("SELECT sum(x) AS s FROM again") == [{"s": 101_012}]
+    assert len(files[0]) == 1 and files == files[:1] * 4
+    assert not any(map(_is_memory, os.listdir("/proc/self/fd")))
+
+
 def _is_memory(descriptor: str) -> bool:
     try:
         return "memfd:rows" in os.readlink(f"/proc/self/fd/{descriptor}")
