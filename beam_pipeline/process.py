@@ -76,8 +76,8 @@ def keep_libraries_small() -> None:
 def keep_engine_memory_low() -> None:
     """Makes an embedded engine that is not loaded yet give back soon what it has freed, a tenth of the memory of a run.
 
-    Its allocator otherwise keeps freed pages for five seconds, for each core of its own. Queries, which may use many cores
-    at once, are better off with that.
+    Its allocator otherwise has an arena for each core and keeps freed pages for five seconds. Queries, which may use many
+    cores at once, are better off with that.
     """
     os.environ.setdefault("JE_MALLOC_CONF", "percpu_arena:disabled,narenas:1,dirty_decay_ms:300")
 
