@@ -90,11 +90,12 @@ class RowFiles:
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
         """Keeps the files of inserts and writes them again for later ones, which saves the kernel a tenth of its time."""
-        self._free = []
+        free: list[BinaryIO] = []
+        before, self._free = self._free, free  # a run that looks once more does so within its first look
         try:
             yield
         finally:
-            free, self._free = self._free, None
+            self._free = before
             for file in free:
                 file.close()
 
