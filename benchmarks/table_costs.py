@@ -3,7 +3,7 @@
     python -m benchmarks.table_costs [--events=200000] [--rounds=3] [--only=WORD] [--directory=DIR]
 
 Blocks are cut as a load cuts them and inserted as a load inserts them, into tables without the part in question. Beside
-them are the plan's tables. Each is measured in a process of its own, since an engine gets slower with what it did before.
+them are the plan's tables. Each is measured in a process of its own, so that none pays for what another has left.
 Variants are interleaved, and the least of the rounds counts, since other work on the machine only adds to it. `insert` is with
 merges stopped, `merge` what it costs to merge the parts of the table into one, both in microseconds of CPU an event.
 """

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,19 +11,9 @@ from beam_pipeline.commands.query_options import QUERY
 from beam_pipeline.option_parser import Option, OptionsError, read_values
 from beam_pipeline.option_values import whole
 from beam_pipeline.options import INGEST
+from tests.support.ingest_values import values
 
-
-@pytest.fixture(autouse=True)
-def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("CLICKHOUSE_", "INGEST_")):
-            monkeypatch.delenv(name)
-
-
-def values(*arguments: str) -> dict[str, Any]:
-    found, rest = read_values(INGEST, arguments)
-    assert rest == []
-    return found
+pytestmark = pytest.mark.usefixtures("no_environment")
 
 
 def test_an_argument_beats_the_environment_beats_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

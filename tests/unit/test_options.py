@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -11,21 +9,11 @@ from beam_pipeline.beam_options import IngestOptions, options_of, unknown_to_bea
 from beam_pipeline.cli import COMMANDS, command_help, load_command
 from beam_pipeline.option_parser import OptionsError, read_values
 from beam_pipeline.options import INGEST, clickhouse_config, connection_problems, ingest_config, input_problems
+from tests.support.ingest_values import values
 from tests.support.option_table import README, option_tables, tables_in
 from transforms.storage import input_root
 
-
-@pytest.fixture(autouse=True)
-def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("CLICKHOUSE_", "INGEST_")):
-            monkeypatch.delenv(name)
-
-
-def values(*arguments: str) -> dict[str, Any]:
-    found, rest = read_values(INGEST, arguments)
-    assert rest == []
-    return found
+pytestmark = pytest.mark.usefixtures("no_environment")
 
 
 def test_a_url_with_a_password_is_refused_and_not_repeated() -> None:
